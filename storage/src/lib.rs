@@ -1,1 +1,24 @@
+//! The broker's state in PostgreSQL: topics, the log in segment tables, lanes and producers. All SQL lives in this crate;
+//! it knows Kafka's bytes as opaque runs and no API message.
+//!
+//! Start with [`Store`]; [`embedded::Embedded`] runs a private PostgreSQL for it.
 
+pub mod embedded;
+mod error;
+mod lanes;
+mod producers;
+mod read;
+mod store;
+mod topics;
+mod writer;
+
+pub use error::{Error, Outcome};
+pub use lanes::LaneLease;
+pub use producers::ProducerSnapshot;
+pub use read::RunBytes;
+pub use store::{DatabaseConfig, Store};
+pub use topics::{NewTopic, PartitionRow, Topic};
+pub use writer::{LaneWriter, Run};
+
+/// Result of every call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
