@@ -1,14 +1,16 @@
 //! Kafka's wire protocol: message codecs, record batches and compression.
 //!
 //! This crate does no I/O, reads no clock and allocates no more than its input justifies.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 #![warn(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss
 )]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod compression;
 pub mod error;
+pub mod records;
 pub mod wire;
 
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeFault};
