@@ -1,11 +1,14 @@
 //! Lanes: who may append to the partitions bound to one, and since which epoch.
 
+use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use crate::{Result, Store};
+use crate::{Error, Result, Store};
 
 /// The right to append through a lane until somebody else claims it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Not `Clone`: a lease makes one writer.
+#[derive(Debug, PartialEq, Eq)]
 pub struct LaneLease {
     /// The lane.
     pub lane_id: i32,
@@ -15,12 +18,53 @@ pub struct LaneLease {
     pub flush_seq: i64,
 }
 
+const CREATE: &str = "insert into kafka.lanes (lane_id) values ($1) on conflict do nothing";
+const CLAIM: &str = "update kafka.lanes set owner = $2, epoch = epoch + 1, heartbeat = now() \
+     where lane_id = $1 returning epoch, flush_seq";
+/// Waits for a seal by the former owner; one that comes later sees the new epoch and gives up.
+const LOCK_SEGMENTS: &str =
+    "select 1 from kafka.segments where lane_id = $1 and state = 'open' for update";
+const STATE: &str = "select epoch, flush_seq from kafka.lanes where lane_id = $1";
+
 impl Store {
     /// Takes the lane (which comes into being here) at the next epoch.
     ///
-    /// Waits for a flush of the former owner that is under way; every later one of his is `Fenced`. Read
+    /// Waits for a flush of the former owner that is under way; every later one of theirs is `Fenced`. Read
     /// [`Store::end_offsets`] after this, not before.
-    pub async fn claim_lane(&self, _lane_id: i32, _owner: Uuid) -> Result<LaneLease> {
-        unimplemented!()
+    pub async fn claim_lane(&self, lane_id: i32, owner: Uuid) -> Result<LaneLease> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        transaction.execute(CREATE, &[&lane_id]).await?;
+        // The row lock of the lane waits for a flush under way; that of its segments for a seal.
+        let row = transaction.query_one(CLAIM, &[&lane_id, &owner]).await?;
+        transaction.query(LOCK_SEGMENTS, &[&lane_id]).await?;
+        transaction.commit().await?;
+        Ok(LaneLease {
+            lane_id,
+            epoch: row.get(0),
+            flush_seq: row.get(1),
+        })
+    }
+}
+
+impl LaneLease {
+    /// For the keeper of the writer's segments, which writes no flush.
+    pub(crate) fn share(&self) -> Self {
+        Self { ..*self }
+    }
+
+    pub(crate) fn fenced(&self) -> Error {
+        Error::Fenced {
+            lane_id: self.lane_id,
+            epoch: self.epoch,
+        }
+    }
+
+    /// Flushes committed in the lane as the database has it now; `Fenced` if the epoch is another.
+    pub(crate) async fn committed_flushes(&self, client: &impl GenericClient) -> Result<i64> {
+        match client.query_opt(STATE, &[&self.lane_id]).await? {
+            Some(row) if row.get::<_, i32>(0) == self.epoch => Ok(row.get(1)),
+            _ => Err(self.fenced()),
+        }
     }
 }

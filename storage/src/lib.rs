@@ -3,11 +3,15 @@
 //!
 //! Start with [`Store`]; [`embedded::Embedded`] runs a private PostgreSQL for it.
 
+mod chunks;
 pub mod embedded;
 mod error;
 mod lanes;
+mod migrate;
+mod pool;
 mod producers;
 mod read;
+mod segments;
 mod store;
 mod topics;
 mod writer;

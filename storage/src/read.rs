@@ -1,7 +1,14 @@
-//! Reading runs back from the segment tables.
+//! Reading runs back from the segment tables, and where each partition ends.
+//!
+//! A roll or seal at the same time changes nothing for a reader: tables named by an older list are still there, and sealed
+//! ones hold what they held when they were open.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use deadpool_postgres::Object;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{IsolationLevel, Row};
 
+use crate::chunks::CHUNK_BYTES;
 use crate::{Result, Store};
 
 /// A stored run: one or more whole record batches.
@@ -15,22 +22,262 @@ pub struct RunBytes {
     pub data: Bytes,
 }
 
+/// Sealed segments looked up at once.
+const SEALED_MAX: i64 = 4;
+/// Rows of one query at most; bounds its memory where rows are small.
+const ROWS_MAX: usize = 4_096;
+/// How often a segment may be dropped under a reader before that is an error.
+const LOCATE_MAX: usize = 3;
+
+/// Segments that may hold offset `$2` of partition `$1` or later ones, in offset order: sealed ones by what they are known
+/// to hold (`end_offset` not null), then the open ones of its lane.
+const LOCATE: &str = "(select segment_id, end_offset from kafka.segment_partitions \
+       where part = $1 and end_offset > $2 order by end_offset limit $3) \
+     union all \
+     select segment_id, null from kafka.segments where state = 'open' \
+       and lane_id = (select lane from kafka.partitions where id = $1)";
+
+const OPEN_OF_ALL: &str =
+    "select segment_id from kafka.segments where state = 'open' order by segment_id";
+
+/// From the run that holds `$2`, or the first after it.
+fn rows_from(segment_id: i32) -> String {
+    format!(
+        "select base, span, chunk, data from kafka.log_{segment_id} \
+         where part = $1 and base >= coalesce( \
+             (select case when f.base + f.span >= $2 then f.base end from \
+                 (select base, span from kafka.log_{segment_id} where part = $1 and base <= $2 \
+                  order by base desc limit 1) f), \
+             $2) \
+         order by base, chunk limit $3"
+    )
+}
+
+fn rest_of_run(segment_id: i32) -> String {
+    format!(
+        "select base, span, chunk, data from kafka.log_{segment_id} \
+         where part = $1 and base = $2 and chunk > $3 order by chunk"
+    )
+}
+
+fn end_offsets(open_segments: &[i32]) -> String {
+    let mut ends = String::new();
+    for id in open_segments {
+        ends.push_str(&format!(
+            ", (select base + span + 1 from kafka.log_{id} where part = p.id order by base desc limit 1)"
+        ));
+    }
+    format!(
+        "select p.id, greatest(p.log_start_offset, \
+             (select end_offset from kafka.segment_partitions s where s.part = p.id order by end_offset desc limit 1){ends}) \
+         from kafka.partitions p where p.id = any($1)"
+    )
+}
+
 impl Store {
     /// Runs of partition `part` in offset order, from the one that holds `from_offset` (or the first after it) on.
     ///
     /// Whole runs only, about `max_bytes` of them at most, but always at least one if there is any at or after
     /// `from_offset`; empty at the end of the log. The first run may begin before `from_offset`.
+    /// `log_start_offset` is the caller's to keep: runs below it may still be stored and are returned.
     pub async fn read(
         &self,
-        _part: i32,
-        _from_offset: i64,
-        _max_bytes: usize,
+        part: i32,
+        from_offset: i64,
+        max_bytes: usize,
     ) -> Result<Vec<RunBytes>> {
-        unimplemented!()
+        let client = self.client().await?;
+        let mut reader = Reader {
+            client: &client,
+            part,
+            from_offset,
+            max_bytes,
+            bytes: 0,
+            runs: Vec::new(),
+        };
+        let mut tries = 0;
+        loop {
+            match reader.read_located().await {
+                Ok(true) => return Ok(reader.runs),
+                Ok(false) => {}
+                Err(error)
+                    if error.code() == Some(&SqlState::UNDEFINED_TABLE) && tries < LOCATE_MAX =>
+                {
+                    tries += 1
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    /// Log end offset (the next to be assigned) of each partition, in the order asked; partitions that do not exist are left out.
-    pub async fn end_offsets(&self, _parts: &[i32]) -> Result<Vec<(i32, i64)>> {
-        unimplemented!()
+    /// Log end offset (the next to be assigned) of each partition, in the order asked; partitions that do not exist are
+    /// left out.
+    pub async fn end_offsets(&self, parts: &[i32]) -> Result<Vec<(i32, i64)>> {
+        let mut client = self.client().await?;
+        // One snapshot: no segment is rolled or sealed between the two queries.
+        let transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        let rows = transaction.query(OPEN_OF_ALL, &[]).await?;
+        let open: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        let rows = transaction.query(&end_offsets(&open), &[&parts]).await?;
+        transaction.commit().await?;
+        let ends: std::collections::HashMap<i32, i64> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok(parts
+            .iter()
+            .filter_map(|part| ends.get(part).map(|end| (*part, *end)))
+            .collect())
     }
+}
+
+/// Progress of one `read`; `from_offset` moves on behind what has been read.
+struct Reader<'a> {
+    client: &'a Object,
+    part: i32,
+    from_offset: i64,
+    max_bytes: usize,
+    bytes: usize,
+    runs: Vec<RunBytes>,
+}
+
+/// Whether to go on in later segments.
+enum Page {
+    Full,
+    EndOfSegment,
+}
+
+impl Reader<'_> {
+    /// Reads the segments found for `from_offset`; true when the read is complete.
+    async fn read_located(&mut self) -> Result<bool, tokio_postgres::Error> {
+        let locate = self.client.prepare_cached(LOCATE).await?;
+        let rows = self
+            .client
+            .query(&locate, &[&self.part, &self.from_offset, &SEALED_MAX])
+            .await?;
+        let located: Vec<(i32, Option<i64>)> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        located.sort_by_key(|&(id, end_offset)| (end_offset.is_none(), end_offset, id));
+        let sealed = located
+            .iter()
+            .filter(|(_, end_offset)| end_offset.is_some())
+            .count();
+        let more_sealed = sealed as i64 == SEALED_MAX;
+        for (segment_id, end_offset) in located {
+            if more_sealed && end_offset.is_none() {
+                // There may be further sealed segments before the open ones.
+                return Ok(false);
+            }
+            if let Page::Full = self.read_segment(segment_id).await? {
+                return Ok(true);
+            }
+            self.from_offset = self.from_offset.max(end_offset.unwrap_or(0));
+        }
+        Ok(!more_sealed)
+    }
+
+    async fn read_segment(&mut self, segment_id: i32) -> Result<Page, tokio_postgres::Error> {
+        let statement = self.client.prepare_cached(&rows_from(segment_id)).await?;
+        let mut row_bytes = CHUNK_BYTES;
+        loop {
+            let wanted = self
+                .max_bytes
+                .saturating_sub(self.bytes)
+                .div_ceil(row_bytes)
+                + 1;
+            let limit = wanted.min(ROWS_MAX);
+            let rows = self
+                .client
+                .query(
+                    &statement,
+                    &[&self.part, &self.from_offset, &(limit as i64)],
+                )
+                .await?;
+            let cut_off = rows.len() == limit;
+            if let Page::Full = self.take(segment_id, &rows, cut_off).await? {
+                return Ok(Page::Full);
+            }
+            if !cut_off {
+                return Ok(Page::EndOfSegment);
+            }
+            row_bytes = (rows.iter().map(|row| data(row).len()).sum::<usize>() / rows.len()).max(1);
+        }
+    }
+
+    /// Joins rows to runs. Where the rows were cut off, the last run may miss some: it is left for the next query, or
+    /// completed if there is no other.
+    async fn take(
+        &mut self,
+        segment_id: i32,
+        rows: &[Row],
+        cut_off: bool,
+    ) -> Result<Page, tokio_postgres::Error> {
+        let mut groups = rows.chunk_by(|a, b| base(a) == base(b)).peekable();
+        let mut whole_in_page = 0;
+        while let Some(group) = groups.next() {
+            let incomplete = cut_off && groups.peek().is_none();
+            if incomplete && whole_in_page > 0 {
+                return Ok(Page::EndOfSegment);
+            }
+            let rest = match incomplete {
+                true if !self.runs.is_empty() => return Ok(Page::Full),
+                true => self.rest(segment_id, group).await?,
+                false => Vec::new(),
+            };
+            let size = group.iter().chain(&rest).map(|row| data(row).len()).sum();
+            if !self.runs.is_empty() && self.bytes + size > self.max_bytes {
+                return Ok(Page::Full);
+            }
+            self.push(group, &rest, size);
+            whole_in_page += 1;
+        }
+        match !self.runs.is_empty() && self.bytes >= self.max_bytes {
+            true => Ok(Page::Full),
+            false => Ok(Page::EndOfSegment),
+        }
+    }
+
+    async fn rest(
+        &self,
+        segment_id: i32,
+        group: &[Row],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let Some(last) = group.last() else {
+            return Ok(Vec::new());
+        };
+        let statement = self.client.prepare_cached(&rest_of_run(segment_id)).await?;
+        self.client
+            .query(
+                &statement,
+                &[&self.part, &base(last), &last.get::<_, i32>(2)],
+            )
+            .await
+    }
+
+    fn push(&mut self, group: &[Row], rest: &[Row], size: usize) {
+        let mut joined = BytesMut::with_capacity(size);
+        for row in group.iter().chain(rest) {
+            joined.extend_from_slice(data(row));
+        }
+        let base_offset = base(&group[0]);
+        let last_offset = base_offset + i64::from(group[0].get::<_, i32>(1));
+        self.bytes += size;
+        self.from_offset = last_offset + 1;
+        self.runs.push(RunBytes {
+            base_offset,
+            last_offset,
+            data: joined.freeze(),
+        });
+    }
+}
+
+fn base(row: &Row) -> i64 {
+    row.get(0)
+}
+
+fn data(row: &Row) -> &[u8] {
+    row.get(3)
 }

@@ -3,14 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Result;
+use deadpool_postgres::{Object, Pool};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use crate::{Error, Outcome, Result, migrate, pool};
+
+/// Oldest server that has everything used here, as `server_version_num`.
+const SERVER_VERSION_MIN: i32 = 140_000;
+const RETRY_EVERY: Duration = Duration::from_millis(200);
 
 /// How to reach the database, and the sizes that belong to it.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     /// `postgresql://…` URL or `key=value` string, as libpq takes it.
     pub url: String,
-    /// Connections for the catalogue and for reads together; each [`crate::LaneWriter`] has one more of its own.
+    /// Connections for the catalogue and for reads together, at least 2; each [`crate::LaneWriter`] has one more of its own.
     pub pool_size: usize,
     /// How long [`Store::open`] waits for a database that does not answer yet.
     pub connect_wait: Duration,
@@ -43,15 +51,36 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: DatabaseConfig,
-    pub(crate) cluster_id: String,
+    pub(crate) connect: tokio_postgres::Config,
+    pool: Pool,
+    cluster_id: String,
 }
 
 impl Store {
     /// Connects, brings the schema up to this release, and reads the cluster's identity.
     ///
     /// Safe when several brokers start at once. Errors: `Unavailable` after `connect_wait`, `Newer`, `Setup`.
-    pub async fn open(_config: &DatabaseConfig) -> Result<Self> {
-        unimplemented!()
+    pub async fn open(config: &DatabaseConfig) -> Result<Self> {
+        let connect = pool::parse(config)?;
+        let give_up = Instant::now() + config.connect_wait;
+        let cluster_id = loop {
+            match prepare(&connect).await {
+                Err(error) if error.is_retriable() && Instant::now() + RETRY_EVERY < give_up => {
+                    tracing::info!("waiting for PostgreSQL: {error}");
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+                other => break other?,
+            }
+        };
+        let pool = pool::pool(&connect, config)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config: config.clone(),
+                connect,
+                pool,
+                cluster_id,
+            }),
+        })
     }
 
     /// Identity of the cluster, made when the schema was: 22 characters as Kafka prints UUIDs.
@@ -65,4 +94,36 @@ impl Store {
     pub fn config(&self) -> &DatabaseConfig {
         &self.inner.config
     }
+
+    /// A connection of the pool.
+    pub(crate) async fn client(&self) -> Result<Object> {
+        pool::checkout(&self.inner.pool).await
+    }
+}
+
+async fn prepare(connect: &tokio_postgres::Config) -> Result<String> {
+    const CLUSTER: &str = "select cluster_id from kafka.cluster";
+    let mut connection = pool::connect(connect).await?;
+    check_server(&connection.client).await?;
+    migrate::migrate(&mut connection.client).await?;
+    Ok(connection.client.query_one(CLUSTER, &[]).await?.get(0))
+}
+
+async fn check_server(client: &Client) -> Result<()> {
+    const SERVER: &str = "select current_setting('server_version_num')::int4, current_setting('server_version'), \
+         pg_is_in_recovery()";
+    let row = client.query_one(SERVER, &[]).await?;
+    let (number, version, standby): (i32, String, bool) = (row.get(0), row.get(1), row.get(2));
+    if number < SERVER_VERSION_MIN {
+        return Err(Error::Setup(format!(
+            "the server is PostgreSQL {version}; pg_kafka needs 14 or newer"
+        )));
+    }
+    if standby {
+        return Err(Error::unavailable(
+            Outcome::NotCommitted,
+            "the server is a standby, which cannot be written",
+        ));
+    }
+    Ok(())
 }

@@ -1,8 +1,11 @@
 //! Topics, their partitions and settings.
 
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::{IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
-use crate::{Result, Store};
+use crate::{Error, Result, Store};
 
 /// A topic with its partitions, in order of their index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,23 +52,109 @@ pub struct NewTopic {
     pub settings: Vec<(String, String)>,
 }
 
+const TOPICS: &str = "select id, topic_id, name from kafka.topics order by name";
+const PARTITIONS: &str = "select topic, id, partition, lane, leader_epoch, log_start_offset \
+     from kafka.partitions order by topic, partition";
+const SETTINGS: &str = "select topic, name, value from kafka.topic_settings order by topic, name";
+
+const INSERT_TOPIC: &str = "insert into kafka.topics (topic_id, name, partitions) values ($1, $2, $3) \
+     on conflict (name) do nothing returning id";
+const INSERT_SETTINGS: &str = "insert into kafka.topic_settings (topic, name, value) \
+     select $1, u.name, u.value from unnest($2::text[], $3::text[]) u (name, value)";
+/// Partitions `$2 .. $3` of a topic, dealt to the lanes of the array.
+const INSERT_PARTITIONS: &str = "insert into kafka.partitions (topic, partition, lane) \
+     select $1, i, ($4::int4[])[1 + i % cardinality($4::int4[])] from generate_series($2::int4, $3::int4 - 1) i \
+     returning topic, id, partition, lane, leader_epoch, log_start_offset";
+
+const DELETE_TOPICS: &str = "delete from kafka.topics where id = any($1) returning id";
+
+const LOCK_TOPIC: &str = "select partitions, name from kafka.topics where id = $1 for update";
+const GROW_TOPIC: &str = "update kafka.topics set partitions = $2 where id = $1";
+const PARTITIONS_OF: &str = "select topic, id, partition, lane, leader_epoch, log_start_offset \
+     from kafka.partitions where topic = $1 order by partition";
+
 impl Store {
     /// All topics, by name.
     pub async fn load_topics(&self) -> Result<Vec<Topic>> {
-        unimplemented!()
+        let mut client = self.client().await?;
+        // One snapshot for the three queries.
+        let transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        let topics = transaction.query(TOPICS, &[]).await?;
+        let partitions = transaction.query(PARTITIONS, &[]).await?;
+        let settings = transaction.query(SETTINGS, &[]).await?;
+        transaction.commit().await?;
+
+        let mut partitions_of: HashMap<i32, Vec<PartitionRow>> =
+            HashMap::with_capacity(topics.len());
+        for row in &partitions {
+            partitions_of
+                .entry(row.get(0))
+                .or_default()
+                .push(partition_row(row));
+        }
+        let mut settings_of: HashMap<i32, Vec<(String, String)>> = HashMap::new();
+        for row in &settings {
+            settings_of
+                .entry(row.get(0))
+                .or_default()
+                .push((row.get(1), row.get(2)));
+        }
+        let topic = |row: &Row| {
+            let id = row.get(0);
+            Topic {
+                id,
+                topic_id: row.get(1),
+                name: row.get(2),
+                partitions: partitions_of.remove(&id).unwrap_or_default(),
+                settings: settings_of.remove(&id).unwrap_or_default(),
+            }
+        };
+        Ok(topics.iter().map(topic).collect())
     }
 
     /// Creates the topics in one transaction and answers each in the order asked: the topic, or `Exists`.
-    pub async fn create_topics(&self, _topics: &[NewTopic]) -> Result<Vec<Result<Topic>>> {
-        unimplemented!()
+    pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<Vec<Result<Topic>>> {
+        for topic in topics {
+            if topic.lanes.is_empty() || topic.partitions < 1 {
+                return Err(Error::bug(
+                    "creating a topic",
+                    format!("{} has no lane or no partition", topic.name),
+                ));
+            }
+        }
+        // Rows are inserted by name, so that two brokers creating the same topics wait for each other instead of deadlocking.
+        let mut by_name: Vec<usize> = (0..topics.len()).collect();
+        by_name.sort_by_key(|&i| &topics[i].name);
+
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let mut answers: Vec<(usize, Result<Topic>)> = Vec::with_capacity(topics.len());
+        for i in by_name {
+            answers.push((i, create_topic(&transaction, &topics[i]).await?));
+        }
+        transaction.commit().await?;
+        answers.sort_by_key(|(i, _)| *i);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
     /// Deletes the topics with these ids in one transaction and answers each in the order asked: done, or `NotFound`.
     ///
     /// Only the catalogue changes; the records' rows go when their segments are dropped. As partition ids are never
     /// reused, no later topic can see them.
-    pub async fn delete_topics(&self, _ids: &[i32]) -> Result<Vec<Result<()>>> {
-        unimplemented!()
+    pub async fn delete_topics(&self, ids: &[i32]) -> Result<Vec<Result<()>>> {
+        let client = self.client().await?;
+        let rows = client.query(DELETE_TOPICS, &[&ids]).await?;
+        let deleted: HashSet<i32> = rows.iter().map(|row| row.get(0)).collect();
+        let answer = |id: &i32| match deleted.contains(id) {
+            true => Ok(()),
+            false => Err(no_topic(*id)),
+        };
+        Ok(ids.iter().map(answer).collect())
     }
 
     /// Grows topic `id` to `total` partitions and returns all of them; new partition `i` gets `lanes[i % lanes.len()]`.
@@ -73,10 +162,84 @@ impl Store {
     /// Errors: `NotFound`, `Exists` when it has `total` partitions or more.
     pub async fn create_partitions(
         &self,
-        _id: i32,
-        _total: i32,
-        _lanes: &[i32],
+        id: i32,
+        total: i32,
+        lanes: &[i32],
     ) -> Result<Vec<PartitionRow>> {
-        unimplemented!()
+        if lanes.is_empty() {
+            return Err(Error::bug("creating partitions", "no lane given"));
+        }
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        // The topic's row lock keeps two callers from adding the same partition.
+        let Some(row) = transaction.query_opt(LOCK_TOPIC, &[&id]).await? else {
+            return Err(no_topic(id));
+        };
+        let (count, name): (i32, String) = (row.get(0), row.get(1));
+        if total <= count {
+            return Err(Error::Exists(format!(
+                "topic {name} with {count} partitions"
+            )));
+        }
+        transaction
+            .query(INSERT_PARTITIONS, &[&id, &count, &total, &lanes])
+            .await?;
+        transaction.execute(GROW_TOPIC, &[&id, &total]).await?;
+        let rows = transaction.query(PARTITIONS_OF, &[&id]).await?;
+        transaction.commit().await?;
+        Ok(rows.iter().map(partition_row).collect())
     }
+}
+
+async fn create_topic(transaction: &Transaction<'_>, topic: &NewTopic) -> Result<Result<Topic>> {
+    let inserted = transaction
+        .query_opt(
+            INSERT_TOPIC,
+            &[&topic.topic_id, &topic.name, &topic.partitions],
+        )
+        .await?;
+    let Some(row) = inserted else {
+        return Ok(Err(Error::Exists(format!("topic {}", topic.name))));
+    };
+    let id: i32 = row.get(0);
+    let rows = transaction
+        .query(
+            INSERT_PARTITIONS,
+            &[&id, &0, &topic.partitions, &topic.lanes],
+        )
+        .await?;
+    let mut partitions: Vec<PartitionRow> = rows.iter().map(partition_row).collect();
+    partitions.sort_by_key(|partition| partition.index);
+    let mut settings = topic.settings.clone();
+    settings.sort();
+    if !settings.is_empty() {
+        let (names, values): (Vec<&str>, Vec<&str>) = settings
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .unzip();
+        transaction
+            .execute(INSERT_SETTINGS, &[&id, &names, &values])
+            .await?;
+    }
+    Ok(Ok(Topic {
+        id,
+        topic_id: topic.topic_id,
+        name: topic.name.clone(),
+        partitions,
+        settings,
+    }))
+}
+
+fn partition_row(row: &Row) -> PartitionRow {
+    PartitionRow {
+        id: row.get(1),
+        index: row.get(2),
+        lane: row.get(3),
+        leader_epoch: row.get(4),
+        log_start_offset: row.get(5),
+    }
+}
+
+fn no_topic(id: i32) -> Error {
+    Error::NotFound(format!("topic with id {id}"))
 }

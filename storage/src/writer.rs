@@ -1,9 +1,56 @@
-//! `LaneWriter`: puts one flush at a time into the lane's open segment, under the lane's fence.
+//! `LaneWriter`: puts one flush at a time into the lane's current segment, under the lane's fence.
+//!
+//! Each flush is one transaction that raises `flush_seq` of the lane's row and stores rows only if the row still had the
+//! epoch of the lease and the expected `flush_seq`. After a lost connection the same flush is sent again: if it had been
+//! committed, or is committed while we wait for the row, the update finds nothing and the row tells.
+
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::SinkExt;
+use futures_util::future::{join, join3};
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_postgres::{Client, CopyInSink, Statement};
 
-use crate::{LaneLease, Result, Store};
+use crate::chunks::{CopyMessage, Rows};
+use crate::pool::{self, Connection};
+use crate::segments::{self, OpenSegment};
+use crate::{Error, LaneLease, Outcome, Result, Store};
+
+/// Up to here one statement with arrays is faster; above, COPY.
+const ONE_STATEMENT_BYTES: usize = 64 << 10;
+/// Size of the messages the rows are sent in.
+const COPY_MESSAGE_BYTES: usize = 256 << 10;
+/// An attempt that takes longer is given up for a new connection.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+const FENCE: &str = "update kafka.lanes set flush_seq = flush_seq + 1, heartbeat = now() \
+     where lane_id = $1 and epoch = $2 and flush_seq = $3";
+/// A session whose client is gone must not hold the lane's row for long.
+const LANE_SESSION: &str = "set idle_in_transaction_session_timeout = '10s'; set tcp_keepalives_idle = 10; \
+     set tcp_keepalives_interval = 5; set tcp_keepalives_count = 2";
+const SELF: &str =
+    "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()";
+/// A process number alone may have been used again.
+const END_BACKEND: &str = "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start::text = $2";
+
+fn insert(segment_id: i32) -> String {
+    format!(
+        "with fence as ({FENCE} returning 1) \
+         insert into kafka.log_{segment_id} (base, part, span, chunk, data) \
+         select u.* from fence, unnest($4::int8[], $5::int4[], $6::int4[], $7::int4[], $8::bytea[]) u"
+    )
+}
+
+fn copy(segment_id: i32) -> String {
+    format!(
+        "copy kafka.log_{segment_id} (base, part, span, chunk, data) from stdin (format binary)"
+    )
+}
 
 /// Consecutive record batches of one partition, as Kafka's own bytes: the unit of storage.
 ///
@@ -23,13 +70,100 @@ pub struct Run {
 /// Appends to a lane over a connection of its own. One flush at a time: `flush` takes `&mut self`.
 #[derive(Debug)]
 pub struct LaneWriter {
+    store: Store,
     lease: LaneLease,
+    segment: OpenSegment,
+    /// None after an error: the next attempt connects anew.
+    link: Option<Link>,
+    /// The session to end before a flush in doubt is sent again.
+    former_session: Option<Session>,
+    pending: Option<Pending>,
+    current: watch::Sender<i32>,
+    next: watch::Receiver<i32>,
+}
+
+/// A flush whose end is not known. While it is there no other may be sent.
+#[derive(Debug, PartialEq, Eq)]
+struct Pending {
+    runs: Vec<(i32, i64, i32, usize)>,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    pid: i32,
+    started: String,
+}
+
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    session: Session,
+    fence: Statement,
+    segment_id: i32,
+    insert: Statement,
+    copy: Statement,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Committed,
+    /// The lane's row was not as expected; nothing was stored by this attempt.
+    Refused,
+}
+
+/// Why an attempt ended, and whether its commit may have been under way.
+struct Failure {
+    error: Error,
+    in_doubt: bool,
+}
+
+impl Failure {
+    fn before_commit(error: impl Into<Error>) -> Self {
+        Self {
+            error: error.into(),
+            in_doubt: false,
+        }
+    }
+
+    fn at_commit(error: impl Into<Error>) -> Self {
+        let error = error.into();
+        let in_doubt = matches!(
+            error,
+            Error::Unavailable {
+                outcome: Outcome::Unknown,
+                ..
+            }
+        );
+        Self { error, in_doubt }
+    }
 }
 
 impl Store {
     /// Opens the writer of a lane just claimed. `Fenced` if somebody else has claimed it since.
-    pub async fn lane_writer(&self, _lease: LaneLease) -> Result<LaneWriter> {
-        unimplemented!()
+    pub async fn lane_writer(&self, lease: LaneLease) -> Result<LaneWriter> {
+        let mut connection = pool::connect(&self.inner.connect).await?;
+        lease.committed_flushes(&connection.client).await?;
+        let segment = segments::current(&mut connection.client, &lease).await?;
+        let link = Link::open(connection, segment.id).await?;
+        let (current, current_seen) = watch::channel(segment.id);
+        let (next_found, next) = watch::channel(segment.id);
+        tokio::spawn(segments::keep(
+            self.clone(),
+            lease.share(),
+            current_seen,
+            next_found,
+        ));
+        let store = self.clone();
+        Ok(LaneWriter {
+            store,
+            lease,
+            segment,
+            link: Some(link),
+            former_session: None,
+            pending: None,
+            current,
+            next,
+        })
     }
 }
 
@@ -45,12 +179,289 @@ impl LaneWriter {
     /// While the database is away this waits and tries again until `deadline`; each flush is stored at most once
     /// whatever happens to the connection. Errors:
     /// * `Fenced`: the lane belongs to somebody else; the writer is of no further use.
-    /// * `Unavailable`: the deadline passed. With [`crate::Outcome::NotCommitted`] the caller is free. With
-    ///   [`crate::Outcome::Unknown`] the flush may be stored: call again with the *same* runs (any other are refused with
+    /// * `Unavailable`: the deadline passed. With [`Outcome::NotCommitted`] the caller is free. With
+    ///   [`Outcome::Unknown`] the flush may be stored: call again with the *same* runs (any other are refused with
     ///   `Bug` and not stored) until it is settled, or claim the lane again and read the end offsets.
     ///
     /// A future dropped half-way leaves the writer as after `Unknown`.
-    pub async fn flush(&mut self, _runs: &[Run], _deadline: Instant) -> Result<()> {
-        unimplemented!()
+    pub async fn flush(&mut self, runs: &[Run], deadline: Instant) -> Result<()> {
+        let rows = Rows::cut(runs);
+        let asked = Pending::of(runs)?;
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let mut in_doubt = match &self.pending {
+            Some(pending) if *pending != asked => {
+                return Err(Error::bug("flush", "another flush is still in doubt"));
+            }
+            pending => pending.is_some(),
+        };
+        if in_doubt {
+            // The connection may be half-way through the attempt that was given up.
+            self.retire_link();
+        }
+        // Until the end of this function is reached, this flush is in doubt: the future may be dropped at any await.
+        self.pending = Some(asked);
+        let result = self.flush_until(&rows, &mut in_doubt, deadline).await;
+        match &result {
+            Ok(()) => {
+                self.pending = None;
+                self.lease.flush_seq += 1;
+                self.segment.bytes += rows.table_bytes();
+                self.roll_if_full();
+            }
+            Err(_) if !in_doubt => self.pending = None,
+            Err(_) => {}
+        }
+        result
     }
+
+    async fn flush_until(
+        &mut self,
+        rows: &Rows,
+        in_doubt: &mut bool,
+        deadline: Instant,
+    ) -> Result<()> {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let give_up = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
+            let failure =
+                match tokio::time::timeout_at(give_up, self.attempt(rows, *in_doubt)).await {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(failure)) => failure,
+                    Err(_) => Failure {
+                        error: Error::unavailable(Outcome::Unknown, "no answer in time"),
+                        in_doubt: true,
+                    },
+                };
+            *in_doubt |= failure.in_doubt;
+            self.former_session = self
+                .link
+                .take()
+                .map(|link| link.session.clone())
+                .or(self.former_session.take());
+            match failure.error {
+                Error::Conflict(_) | Error::Unavailable { .. } => {}
+                // A server that comes back may refuse a login for a moment; give up at once only if nothing hangs on it.
+                Error::Setup(_) if *in_doubt => {}
+                error => return Err(error),
+            }
+            if Instant::now() + backoff >= deadline {
+                let outcome = if *in_doubt {
+                    Outcome::Unknown
+                } else {
+                    Outcome::NotCommitted
+                };
+                return Err(Error::unavailable(
+                    outcome,
+                    format!("flush not done in time: {}", failure.error),
+                ));
+            }
+            tracing::debug!(
+                lane_id = self.lease.lane_id,
+                "flush tried again: {}",
+                failure.error
+            );
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    async fn attempt(&mut self, rows: &Rows, in_doubt: bool) -> Result<(), Failure> {
+        if self.link.is_none() {
+            let link = self
+                .reconnect(in_doubt)
+                .await
+                .map_err(Failure::before_commit)?;
+            self.link = Some(link);
+        }
+        let Some(link) = &mut self.link else {
+            unreachable!("connected above")
+        };
+        if in_doubt
+            && committed(&link.connection.client, &self.lease)
+                .await
+                .map_err(Failure::before_commit)?
+        {
+            return Ok(());
+        }
+        link.use_segment(self.segment.id)
+            .await
+            .map_err(Failure::before_commit)?;
+        let done = match rows.payload_bytes() <= ONE_STATEMENT_BYTES {
+            true => link.insert(&self.lease, rows).await?,
+            false => link.copy(&self.lease, rows).await?,
+        };
+        match done {
+            Attempt::Committed => Ok(()),
+            // Ours if it was in doubt: the former session committed while this one waited for the row.
+            Attempt::Refused if in_doubt => {
+                match committed(&link.connection.client, &self.lease)
+                    .await
+                    .map_err(Failure::before_commit)?
+                {
+                    true => Ok(()),
+                    false => Err(Failure::before_commit(self.lease.fenced())),
+                }
+            }
+            Attempt::Refused => Err(Failure::before_commit(self.lease.fenced())),
+        }
+    }
+
+    fn retire_link(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.former_session = Some(link.session.clone());
+        }
+    }
+
+    async fn reconnect(&mut self, in_doubt: bool) -> Result<Link> {
+        let connection = pool::connect(&self.store.inner.connect).await?;
+        if in_doubt && let Some(former) = &self.former_session {
+            // Best effort: it may hang with the lane's row locked. What it has committed stays committed.
+            let _ = connection
+                .client
+                .query(END_BACKEND, &[&former.pid, &former.started])
+                .await;
+        }
+        Link::open(connection, self.segment.id).await
+    }
+
+    fn roll_if_full(&mut self) {
+        let next = *self.next.borrow();
+        if self.segment.bytes >= self.store.inner.config.segment_bytes && next > self.segment.id {
+            self.segment = OpenSegment { id: next, bytes: 0 };
+            self.current.send_replace(next);
+        }
+    }
+}
+
+impl Pending {
+    fn of(runs: &[Run]) -> Result<Self> {
+        let mut pending = Self {
+            runs: Vec::with_capacity(runs.len()),
+        };
+        for run in runs {
+            let bytes = run.data.iter().map(Bytes::len).sum();
+            if bytes == 0 || run.span < 0 || run.base_offset < 0 {
+                return Err(Error::bug(
+                    "flush",
+                    format!("not a run: part {} at {}", run.part, run.base_offset),
+                ));
+            }
+            pending
+                .runs
+                .push((run.part, run.base_offset, run.span, bytes));
+        }
+        Ok(pending)
+    }
+}
+
+/// Whether the flush after `lease.flush_seq` has been committed. A row that has gone back (a failover that lost commits) or
+/// further on (a second writer with this lease) is nothing to build on.
+async fn committed(client: &Client, lease: &LaneLease) -> Result<bool> {
+    match lease.committed_flushes(client).await? - lease.flush_seq {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(lease.fenced()),
+    }
+}
+
+impl Link {
+    async fn open(connection: Connection, segment_id: i32) -> Result<Self> {
+        let client = &connection.client;
+        client.batch_execute(LANE_SESSION).await?;
+        let row = client.query_one(SELF, &[]).await?;
+        let session = Session {
+            pid: row.get(0),
+            started: row.get(1),
+        };
+        let fence = client.prepare(FENCE).await?;
+        let insert = client.prepare(&insert(segment_id)).await?;
+        let copy = client.prepare(&copy(segment_id)).await?;
+        Ok(Self {
+            connection,
+            session,
+            fence,
+            segment_id,
+            insert,
+            copy,
+        })
+    }
+
+    async fn use_segment(&mut self, segment_id: i32) -> Result<()> {
+        if self.segment_id != segment_id {
+            self.insert = self.connection.client.prepare(&insert(segment_id)).await?;
+            self.copy = self.connection.client.prepare(&copy(segment_id)).await?;
+            self.segment_id = segment_id;
+        }
+        Ok(())
+    }
+
+    /// One statement, its own transaction.
+    async fn insert(&self, lease: &LaneLease, rows: &Rows) -> Result<Attempt, Failure> {
+        let columns = rows.columns();
+        let inserted = self
+            .connection
+            .client
+            .execute(
+                &self.insert,
+                &[
+                    &lease.lane_id,
+                    &lease.epoch,
+                    &lease.flush_seq,
+                    &columns.base,
+                    &columns.part,
+                    &columns.span,
+                    &columns.chunk,
+                    &columns.data,
+                ],
+            )
+            .await
+            .map_err(Failure::at_commit)?;
+        match inserted {
+            0 => Ok(Attempt::Refused),
+            _ => Ok(Attempt::Committed),
+        }
+    }
+
+    /// Two round trips: the fence first, the rows and the commit after its answer.
+    async fn copy(&self, lease: &LaneLease, rows: &Rows) -> Result<Attempt, Failure> {
+        let client = &self.connection.client;
+        // Polled in order, so they are sent in order without waiting for each other.
+        let (begun, fenced, sink) = join3(
+            client.batch_execute("begin"),
+            client.execute(
+                &self.fence,
+                &[&lease.lane_id, &lease.epoch, &lease.flush_seq],
+            ),
+            client.copy_in::<_, CopyMessage>(&self.copy),
+        )
+        .await;
+        begun.map_err(Failure::before_commit)?;
+        if fenced.map_err(Failure::before_commit)? == 0 {
+            drop(sink);
+            client
+                .batch_execute("rollback")
+                .await
+                .map_err(Failure::before_commit)?;
+            return Ok(Attempt::Refused);
+        }
+        let mut sink = pin!(sink.map_err(Failure::before_commit)?);
+        send(sink.as_mut(), rows)
+            .await
+            .map_err(Failure::before_commit)?;
+        // A COPY that fails turns the commit behind it into a rollback.
+        let (copied, committed) = join(sink.finish(), client.batch_execute("commit")).await;
+        let copied = copied.map_err(Failure::at_commit)?;
+        committed.map_err(Failure::at_commit)?;
+        debug_assert_eq!(copied, rows.len() as u64);
+        Ok(Attempt::Committed)
+    }
+}
+
+async fn send(mut sink: std::pin::Pin<&mut CopyInSink<CopyMessage>>, rows: &Rows) -> Result<()> {
+    for message in rows.copy_messages(COPY_MESSAGE_BYTES) {
+        sink.feed(message).await?;
+    }
+    Ok(())
 }
