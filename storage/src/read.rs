@@ -158,7 +158,7 @@ impl Reader<'_> {
             .client
             .query(&locate, &[&self.part, &self.from_offset, &SEALED_MAX])
             .await?;
-        let located: Vec<(i32, Option<i64>)> =
+        let mut located: Vec<(i32, Option<i64>)> =
             rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         located.sort_by_key(|&(id, end_offset)| (end_offset.is_none(), end_offset, id));
         let sealed = located
