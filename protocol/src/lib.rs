@@ -8,9 +8,12 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod api;
 pub mod compression;
 pub mod error;
+pub mod messages;
 pub mod records;
 pub mod wire;
 
+pub use api::{ApiKey, Message, Request, Response};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeFault};
