@@ -1,0 +1,463 @@
+//! One lane: a queue of appends and the task that commits them in groups. While one flush is on its way to the database
+//! the queue fills; when its COMMIT has returned, all that is queued goes next (no timer). Offsets are assigned here, in
+//! memory, by the lane's only owner; the database refuses the flush of a late one.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use protocol::records::RecordBatch;
+use storage::{LaneWriter, ProducerSnapshot, Run, Store};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use super::append::{PreparedBatch, patched};
+use super::partition::Partition;
+use super::producers::{ProducerBatch, Producers, Sequence, SequenceError};
+use super::tail::{Piece, TailCache};
+use super::{AppendError, Appended, LogConfig, ReadError};
+
+/// A batch that waits for its flush.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) batch: PreparedBatch,
+    pub(crate) reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// What is queued is flushed, nothing more is taken.
+    Stopping,
+    /// Another broker owns the lane.
+    Fenced,
+}
+
+#[derive(Debug)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    phase: Phase,
+}
+
+/// The side of a lane that appends see.
+#[derive(Debug)]
+pub(crate) struct LaneQueue {
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+impl LaneQueue {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: Mutex::new(Queue {
+                entries: VecDeque::new(),
+                phase: Phase::Open,
+            }),
+            filled: Notify::new(),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, entry: Entry) -> Result<(), AppendError> {
+        {
+            let mut queue = self.queue();
+            match queue.phase {
+                Phase::Open => queue.entries.push_back(entry),
+                Phase::Stopping => return Err(AppendError::Stopping),
+                Phase::Fenced => return Err(AppendError::NotLeader),
+            }
+        }
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.queue().phase == Phase::Fenced
+    }
+
+    pub(crate) fn stop(&self) {
+        {
+            let mut queue = self.queue();
+            if queue.phase == Phase::Open {
+                queue.phase = Phase::Stopping;
+            }
+        }
+        self.filled.notify_one();
+    }
+
+    fn fence(&self) {
+        let entries = {
+            let mut queue = self.queue();
+            queue.phase = Phase::Fenced;
+            std::mem::take(&mut queue.entries)
+        };
+        for entry in entries {
+            answer(entry.reply, Err(AppendError::NotLeader));
+        }
+    }
+
+    /// The next entries, at most `bytes_max` of batches but at least one; `None` when the lane has stopped and is empty.
+    async fn take(&self, bytes_max: usize) -> Option<Vec<Entry>> {
+        loop {
+            {
+                let mut queue = self.queue();
+                if !queue.entries.is_empty() {
+                    return Some(first_entries(&mut queue.entries, bytes_max));
+                }
+                if queue.phase != Phase::Open {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+}
+
+fn first_entries(entries: &mut VecDeque<Entry>, bytes_max: usize) -> Vec<Entry> {
+    let mut size_bytes = 0;
+    let fitting = entries
+        .iter()
+        .take_while(|entry| {
+            size_bytes += entry.batch.bytes.len();
+            size_bytes <= bytes_max
+        })
+        .count();
+    entries.drain(..fitting.max(1)).collect()
+}
+
+/// A client that went away does not want its answer any more.
+fn answer(
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+    result: Result<Appended, AppendError>,
+) {
+    drop(reply.send(result));
+}
+
+/// An answer that waits for the COMMIT.
+struct Pending {
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+    partition: Arc<Partition>,
+    appended: Appended,
+}
+
+/// A batch up to this size is copied behind its neighbours, so that neither the database nor a fetch sees many small
+/// pieces; a larger one is used as it came.
+const COPIED_BYTES_MAX: usize = 8 << 10;
+
+/// Between two attempts to flush.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What one flush holds for one partition.
+struct PartitionRun {
+    partition: Arc<Partition>,
+    base_offset: i64,
+    next_offset: i64,
+    size_bytes: usize,
+    pieces: Vec<Piece>,
+    block: BytesMut,
+    block_offset: i64,
+}
+
+impl PartitionRun {
+    fn new(partition: Arc<Partition>, base_offset: i64) -> Self {
+        Self {
+            partition,
+            base_offset,
+            next_offset: base_offset,
+            size_bytes: 0,
+            pieces: Vec::new(),
+            block: BytesMut::new(),
+            block_offset: base_offset,
+        }
+    }
+
+    fn add(&mut self, batch: &PreparedBatch) {
+        let base_offset = self.next_offset;
+        let end_offset = base_offset + i64::from(batch.last_offset_delta) + 1;
+        let (head, rest) = patched(&batch.bytes, base_offset, self.partition.leader_epoch());
+        if batch.bytes.len() <= COPIED_BYTES_MAX {
+            self.block.extend_from_slice(&head);
+            self.block.extend_from_slice(&rest);
+        } else {
+            self.end_block();
+            self.pieces.push(Piece {
+                base_offset,
+                end_offset,
+                head: Bytes::copy_from_slice(&head),
+                rest,
+            });
+            self.block_offset = end_offset;
+        }
+        self.size_bytes += batch.bytes.len();
+        self.next_offset = end_offset;
+    }
+
+    fn end_block(&mut self) {
+        if !self.block.is_empty() {
+            let head = self.block.split().freeze();
+            self.pieces.push(Piece {
+                base_offset: self.block_offset,
+                end_offset: self.next_offset,
+                head,
+                rest: Bytes::new(),
+            });
+        }
+        self.block_offset = self.next_offset;
+    }
+
+    fn run(&self) -> Run {
+        let pieces = self
+            .pieces
+            .iter()
+            .flat_map(|piece| [piece.head.clone(), piece.rest.clone()]);
+        Run {
+            part: self.partition.id(),
+            base_offset: self.base_offset,
+            span: i32::try_from(self.next_offset - 1 - self.base_offset).unwrap_or(i32::MAX),
+            data: pieces.filter(|bytes| !bytes.is_empty()).collect(),
+        }
+    }
+}
+
+/// The task that owns a lane.
+pub(crate) struct Lane {
+    pub(crate) queue: Arc<LaneQueue>,
+    pub(crate) writer: LaneWriter,
+    pub(crate) store: Store,
+    pub(crate) tail: Arc<TailCache>,
+    pub(crate) config: Arc<LogConfig>,
+}
+
+impl Lane {
+    /// Commits what is queued until the lane is stopped or fenced.
+    pub(crate) async fn run(mut self, fenced: watch::Sender<bool>) {
+        while let Some(entries) = self.queue.take(self.config.flush_bytes_max).await {
+            let entries = self.load_producers(entries).await;
+            let (runs, pending) = assign(entries);
+            if !runs.is_empty() && !self.flush(&runs).await {
+                self.queue.fence();
+                fenced.send_replace(true);
+                for pending in pending {
+                    answer(pending.reply, Err(AppendError::NotLeader));
+                }
+                return;
+            }
+            let unsaved = self.publish(runs, pending);
+            save_producers(&self.store, &unsaved, self.config.producer_id_expiration_ms).await;
+        }
+    }
+
+    /// Commits `runs`; false when another broker owns the lane. While the database is away the same flush is tried again:
+    /// it may have been committed, so nothing else can take its offsets.
+    async fn flush(&mut self, runs: &[PartitionRun]) -> bool {
+        let runs: Vec<Run> = runs.iter().map(PartitionRun::run).collect();
+        loop {
+            let deadline = Instant::now() + self.config.flush_attempt;
+            match self.writer.flush(&runs, deadline).await {
+                Ok(()) => return true,
+                Err(error @ storage::Error::Fenced { .. }) => {
+                    tracing::error!(%error, "another broker has taken over");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the flush is not committed yet, trying again");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Makes the flushed runs readable and answers. Returns the partitions whose producers are due to be saved.
+    fn publish(&self, runs: Vec<PartitionRun>, pending: Vec<Pending>) -> Vec<Arc<Partition>> {
+        let mut unsaved = Vec::new();
+        for run in runs {
+            let sizes: Vec<usize> = run.pieces.iter().map(Piece::size_bytes).collect();
+            run.partition.publish(run.pieces, run.next_offset);
+            for size_bytes in sizes {
+                self.tail.added(Arc::downgrade(&run.partition), size_bytes);
+            }
+            let mut appender = run.partition.appender();
+            appender.unsaved_bytes += run.size_bytes;
+            if appender.unsaved_bytes >= self.config.producer_snapshot_bytes {
+                drop(appender);
+                unsaved.push(run.partition);
+            }
+        }
+        for Pending {
+            reply,
+            partition,
+            appended,
+        } in pending
+        {
+            let log_start_offset = partition.offsets().log_start_offset;
+            answer(
+                reply,
+                Ok(Appended {
+                    log_start_offset,
+                    ..appended
+                }),
+            );
+        }
+        unsaved
+    }
+
+    /// Rebuilds the producers of partitions that were not appended to since the start: from the last snapshot and the
+    /// batches after it. Entries whose partition cannot be read are refused.
+    async fn load_producers(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut ready = Vec::with_capacity(entries.len());
+        let mut failed: HashMap<i32, AppendError> = HashMap::new();
+        for entry in entries {
+            let id = entry.partition.id();
+            if entry.partition.appender().producers.is_none() && !failed.contains_key(&id) {
+                match load_producers(&self.store, &entry.partition).await {
+                    Ok(producers) => entry.partition.appender().producers = Some(producers),
+                    Err(error) => {
+                        let (topic, partition) = (entry.partition.topic(), entry.partition.index());
+                        tracing::warn!(topic, partition, %error, "cannot rebuild the producers");
+                        failed.insert(id, AppendError::Unavailable(Arc::new(error)));
+                    }
+                }
+            }
+            match failed.get(&id) {
+                Some(error) => answer(entry.reply, Err(error.clone())),
+                None => ready.push(entry),
+            }
+        }
+        ready
+    }
+}
+
+/// Writes the producers of `partitions`, so that a restart reads only the log after this point. A failure costs only time.
+pub(crate) async fn save_producers(
+    store: &Store,
+    partitions: &[Arc<Partition>],
+    expiration_ms: i64,
+) {
+    let mut snapshots = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let mut appender = partition.appender();
+        let end_offset = appender.next_offset;
+        let is_due = std::mem::take(&mut appender.unsaved_bytes) > 0;
+        let Some(producers) = appender.producers.as_mut().filter(|_| is_due) else {
+            continue;
+        };
+        producers.expire(super::now_ms() - expiration_ms);
+        snapshots.push(ProducerSnapshot {
+            part: partition.id(),
+            end_offset,
+            state: producers.to_snapshot(),
+        });
+    }
+    if snapshots.is_empty() {
+        return;
+    }
+    if let Err(error) = store.save_producer_snapshots(&snapshots).await {
+        tracing::warn!(partitions = snapshots.len(), %error, "cannot save the producers");
+    }
+}
+
+async fn load_producers(store: &Store, partition: &Partition) -> Result<Producers, ReadError> {
+    let saved = store.load_producer_snapshot(partition.id()).await?;
+    let saved =
+        saved.and_then(|(end_offset, bytes)| Some((end_offset, Producers::from_snapshot(&bytes)?)));
+    let offsets = partition.offsets();
+    let (from_offset, mut producers) = match saved {
+        Some((end_offset, producers)) => (end_offset.max(offsets.log_start_offset), producers),
+        None => (offsets.log_start_offset, Producers::default()),
+    };
+    let now_ms = super::now_ms();
+    let mut remember = |batch: &RecordBatch<'_>| {
+        if batch.base_offset >= from_offset
+            && let Some(sent) = ProducerBatch::of(batch, now_ms)
+        {
+            producers.record(&sent, batch.base_offset);
+        }
+        Ok(true)
+    };
+    partition.scan(from_offset, &mut remember).await?;
+    Ok(producers)
+}
+
+/// Gives offsets to `entries` in their order. Those that are not to be appended are answered at once, except duplicates of
+/// what is in this very flush, which wait for it like the others.
+fn assign(entries: Vec<Entry>) -> (Vec<PartitionRun>, Vec<Pending>) {
+    let mut runs: Vec<PartitionRun> = Vec::new();
+    let mut run_of: HashMap<i32, usize> = HashMap::new();
+    let mut pending = Vec::with_capacity(entries.len());
+    for Entry {
+        partition,
+        batch,
+        reply,
+    } in entries
+    {
+        if partition.is_closed() {
+            answer(reply, Err(AppendError::UnknownPartition));
+            continue;
+        }
+        let base_offset = match place(&partition, &batch) {
+            Ok(Place::Next(base_offset)) => {
+                let index = *run_of.entry(partition.id()).or_insert_with(|| {
+                    runs.push(PartitionRun::new(Arc::clone(&partition), base_offset));
+                    runs.len() - 1
+                });
+                if let Some(run) = runs.get_mut(index) {
+                    run.add(&batch);
+                }
+                base_offset
+            }
+            Ok(Place::Duplicate(base_offset)) => base_offset,
+            Err(error) => {
+                answer(reply, Err(error));
+                continue;
+            }
+        };
+        let appended = Appended {
+            base_offset,
+            log_append_time_ms: batch.log_append_time_ms,
+            log_start_offset: -1,
+        };
+        pending.push(Pending {
+            reply,
+            partition,
+            appended,
+        });
+    }
+    for run in &mut runs {
+        run.end_block();
+    }
+    (runs, pending)
+}
+
+enum Place {
+    Next(i64),
+    Duplicate(i64),
+}
+
+/// Where `batch` goes; its offsets are taken when it is to be appended.
+fn place(partition: &Partition, batch: &PreparedBatch) -> Result<Place, AppendError> {
+    let mut appender = partition.appender();
+    let base_offset = appender.next_offset;
+    if let Some(producer) = &batch.producer {
+        let producers = appender.producers.get_or_insert_default();
+        match producers.check(producer) {
+            Ok(Sequence::Next) => producers.record(producer, base_offset),
+            Ok(Sequence::Duplicate { base_offset }) => return Ok(Place::Duplicate(base_offset)),
+            Err(SequenceError::StaleEpoch { current }) => {
+                return Err(AppendError::InvalidProducerEpoch { current });
+            }
+            Err(SequenceError::OutOfOrder { expected }) => {
+                return Err(AppendError::OutOfOrderSequence {
+                    expected,
+                    found: producer.base_sequence,
+                });
+            }
+        }
+    }
+    appender.next_offset = base_offset + i64::from(batch.last_offset_delta) + 1;
+    Ok(Place::Next(base_offset))
+}

@@ -1,0 +1,346 @@
+//! The log: appends are queued, committed in groups and published; reads take the tail from memory and the rest from the
+//! database; long polls are woken by appends. No sockets, no API messages, no SQL.
+//!
+//! Start with [`Log`] and [`Partition`]; `lane` holds the group commit, `producers` what makes producers idempotent.
+
+mod append;
+mod lane;
+mod partition;
+mod producers;
+mod tail;
+mod waiter;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use protocol::records::TimestampType;
+use storage::{PartitionRow, Store};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub use partition::{AppendOptions, Offsets, Partition, Read, TimestampOffset};
+pub use waiter::Waiter;
+
+use lane::{Lane, LaneQueue};
+use tail::TailCache;
+
+/// Limits of the log.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// How many bytes of recent batches stay in memory for readers, over all partitions.
+    pub tail_cache_bytes: usize,
+    /// How many bytes of batches one flush takes; a larger batch goes alone.
+    pub flush_bytes_max: usize,
+    /// How many bytes the records of one compressed batch may have when they are decompressed to be checked.
+    pub decompressed_bytes_max: usize,
+    /// After how long a silent idempotent producer is forgotten (Kafka's producer.id.expiration.ms).
+    pub producer_id_expiration_ms: i64,
+    /// After how many appended bytes a partition's producers are saved, so that a restart reads no more than that.
+    pub producer_snapshot_bytes: usize,
+    /// How long one attempt to flush may wait for a database that is away before it is reported; it is then repeated.
+    pub flush_attempt: Duration,
+    /// How long a stop waits for what is queued.
+    pub stop_timeout: Duration,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            tail_cache_bytes: 128 << 20,
+            flush_bytes_max: 1 << 20,
+            decompressed_bytes_max: 64 << 20,
+            producer_id_expiration_ms: 24 * 60 * 60 * 1000,
+            producer_snapshot_bytes: 64 << 20,
+            flush_attempt: Duration::from_secs(10),
+            stop_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The settings of a topic that an append is judged by; the defaults are Kafka's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `max.message.bytes`: the largest batch, with its header.
+    pub max_message_bytes: usize,
+    /// `message.timestamp.type`
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`
+    pub timestamp_after_max_ms: i64,
+    /// `cleanup.policy` contains `compact`: records must have a key.
+    pub compacted: bool,
+}
+
+impl Default for TopicSettings {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1_048_588,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+            compacted: false,
+        }
+    }
+}
+
+/// A committed append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of the batch's first record; of the first time it was appended, if it is a repetition.
+    pub base_offset: i64,
+    /// -1 where the timestamps are the producer's.
+    pub log_append_time_ms: i64,
+    /// The first offset that can be read.
+    pub log_start_offset: i64,
+}
+
+/// Why a batch was not appended. After `TimedOut` it may still be.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The bytes are damaged.
+    #[error("corrupt record batch: {0}")]
+    Corrupt(String),
+    /// The bytes are whole, but break a rule; `records` names the records that do, by their index in the batch.
+    #[error("{message}")]
+    InvalidRecord {
+        /// Index and fault of single records, where the fault is theirs.
+        records: Vec<(i32, String)>,
+        /// For the client's log.
+        message: String,
+    },
+    /// Not record format 2.
+    #[error("record format {0} is not supported, only 2")]
+    UnsupportedFormat(i8),
+    /// The codec came after this version of Produce.
+    #[error("zstd needs Produce 7 or later")]
+    UnsupportedCompression,
+    /// The batch is larger than the topic allows.
+    #[error("the record batch has {size_bytes} bytes, more than max.message.bytes = {max_bytes}")]
+    TooLarge {
+        /// Of the batch.
+        size_bytes: usize,
+        /// The setting.
+        max_bytes: usize,
+    },
+    /// Records too far from the present.
+    #[error("{message}")]
+    InvalidTimestamp {
+        /// Index and fault of the records.
+        records: Vec<(i32, String)>,
+        /// For the client's log.
+        message: String,
+    },
+    /// A transactional batch.
+    #[error("transactions are not served")]
+    Transactional,
+    /// Not the sequence number that follows the producer's last.
+    #[error("sequence {found} is out of order, expected {expected}")]
+    OutOfOrderSequence {
+        /// The sequence number that would follow.
+        expected: i32,
+        /// The batch's.
+        found: i32,
+    },
+    /// A later epoch of this producer id has appended.
+    #[error("the producer's epoch is older than {current}")]
+    InvalidProducerEpoch {
+        /// The latest epoch.
+        current: i16,
+    },
+    /// Another broker has taken over.
+    #[error("this broker does not lead the partition any more")]
+    NotLeader,
+    /// The topic was deleted.
+    #[error("the partition does not exist any more")]
+    UnknownPartition,
+    /// The commit took longer than the request allows.
+    #[error("not committed in time")]
+    TimedOut,
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    Stopping,
+    /// The log could not be read to learn what its producers sent before.
+    #[error("cannot read the log: {0}")]
+    Unavailable(Arc<ReadError>),
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Before the start of the log or after its end.
+    #[error("offset out of range, the log is {}..{}", .0.log_start_offset, .0.high_watermark)]
+    OutOfRange(Offsets),
+    /// The topic was deleted.
+    #[error("the partition does not exist any more")]
+    UnknownPartition,
+    /// Another broker has taken over.
+    #[error("this broker does not lead the partition any more")]
+    NotLeader,
+    /// What is stored is not what was appended.
+    #[error("the stored log is damaged at offset {0}")]
+    Damaged(i64),
+    /// The database's.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The lane of all partitions: one broker writes best through one connection as long as its queue stays short of a flush.
+pub const LANE: i32 = 0;
+
+/// All partitions this broker leads.
+#[derive(Debug)]
+pub struct Log {
+    store: Store,
+    config: Arc<LogConfig>,
+    lane: Arc<LaneQueue>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    fenced: watch::Receiver<bool>,
+    tail: Arc<TailCache>,
+    partitions: Mutex<HashMap<i32, Arc<Partition>>>,
+}
+
+impl Log {
+    /// Takes the lane from whoever had it, and starts to serve it as `owner`.
+    pub async fn open(
+        store: Store,
+        owner: Uuid,
+        config: LogConfig,
+    ) -> Result<Arc<Self>, storage::Error> {
+        let config = Arc::new(config);
+        let lease = store.claim_lane(LANE, owner).await?;
+        let writer = store.lane_writer(lease).await?;
+        let queue = Arc::new(LaneQueue::new());
+        let tail = Arc::new(TailCache::new(config.tail_cache_bytes));
+        let (fenced_sender, fenced) = watch::channel(false);
+        let lane = Lane {
+            queue: Arc::clone(&queue),
+            writer,
+            store: store.clone(),
+            tail: Arc::clone(&tail),
+            config: Arc::clone(&config),
+        };
+        let task = tokio::spawn(async move {
+            lane.run(fenced_sender).await;
+        });
+        Ok(Arc::new(Self {
+            store,
+            config,
+            lane: queue,
+            task: Mutex::new(Some(task)),
+            fenced,
+            tail,
+            partitions: Mutex::default(),
+        }))
+    }
+
+    /// Returns when another broker has taken over: this one can serve nothing more.
+    pub async fn fenced(&self) {
+        let mut fenced = self.fenced.clone();
+        if fenced.wait_for(|fenced| *fenced).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Opens the partitions of `rows`, in their order, with one query for all their ends.
+    pub async fn open_partitions(
+        &self,
+        rows: &[(Arc<str>, PartitionRow, Arc<TopicSettings>)],
+    ) -> Result<Vec<Arc<Partition>>, storage::Error> {
+        let ids: Vec<i32> = rows.iter().map(|(_, row, _)| row.id).collect();
+        let ends: HashMap<i32, i64> = self.store.end_offsets(&ids).await?.into_iter().collect();
+        let mut open = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let opened = rows.iter().map(|(topic, row, settings)| {
+            let partition = open.entry(row.id).or_insert_with(|| {
+                let end_offset = ends
+                    .get(&row.id)
+                    .copied()
+                    .unwrap_or(0)
+                    .max(row.log_start_offset);
+                let parts = (
+                    self.store.clone(),
+                    Arc::clone(&self.config),
+                    Arc::clone(&self.lane),
+                );
+                Arc::new(Partition::new(
+                    Arc::clone(topic),
+                    row,
+                    Arc::clone(settings),
+                    parts,
+                    end_offset,
+                ))
+            });
+            Arc::clone(partition)
+        });
+        Ok(opened.collect())
+    }
+
+    /// The topic was deleted: appends and reads of `partition` fail from now on.
+    pub fn close_partition(&self, partition: &Partition) {
+        self.partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&partition.id());
+        partition.close();
+    }
+
+    /// A waiter for the next append to any of `partitions`. Make it before reading, so that no append falls in between.
+    pub fn waiter(&self, partitions: &[Arc<Partition>]) -> Waiter {
+        Waiter::register(partitions.iter().map(|partition| &partition.waiters))
+    }
+
+    /// Bytes of batches in memory.
+    pub fn tail_cache_bytes(&self) -> usize {
+        self.tail.size_bytes()
+    }
+
+    /// Commits what is queued, saves the producers, and ends the lane. Appends from now on are refused.
+    pub async fn stop(&self) {
+        self.lane.stop();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut task) = task else { return };
+        if tokio::time::timeout(self.config.stop_timeout, &mut task)
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                "the database did not take what was queued before the stop; none of it was acknowledged"
+            );
+            task.abort();
+            return;
+        }
+        if self.lane.is_fenced() {
+            return;
+        }
+        let partitions: Vec<Arc<Partition>> = {
+            let open = self
+                .partitions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            open.values().cloned().collect()
+        };
+        lane::save_producers(
+            &self.store,
+            &partitions,
+            self.config.producer_id_expiration_ms,
+        )
+        .await;
+    }
+}
