@@ -128,6 +128,9 @@ impl Compression {
         output_cap_bytes: usize,
     ) -> Result<Vec<u8>, CompressionError> {
         match self {
+            Self::Gzip | Self::Snappy | Self::Lz4 | Self::Zstd if input.is_empty() => {
+                Err(CompressionError::Malformed(self))
+            }
             Self::None if input.len() > output_cap_bytes => Err(CompressionError::TooLarge {
                 cap_bytes: output_cap_bytes,
             }),

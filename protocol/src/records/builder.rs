@@ -20,9 +20,6 @@ pub enum BuildError {
     /// Offsets must ascend and stay within 2^31 of the base offset.
     #[error("offset {0} does not fit the batch")]
     Offset(i64),
-    /// A timestamp too far from the base timestamp for 64 bits.
-    #[error("timestamp {0} does not fit the batch")]
-    Timestamp(i64),
     /// A key, value, header or the whole batch has more than 2^31 - 1 bytes.
     #[error("record or batch is larger than 2 GiB")]
     TooLarge,
@@ -180,7 +177,7 @@ impl RecordBatchBuilder {
     /// Appends a record at `offset`, which may leave a gap. The batch is unchanged on error.
     ///
     /// # Errors
-    /// [`BuildError::Offset`], [`BuildError::Timestamp`] and [`BuildError::TooLarge`].
+    /// [`BuildError::Offset`] and [`BuildError::TooLarge`].
     pub fn append_at(
         &mut self,
         offset: i64,
@@ -194,9 +191,8 @@ impl RecordBatchBuilder {
         }
         let offset_delta = self.offset_delta(offset)?;
         let base_timestamp = self.base_timestamp.unwrap_or(timestamp);
-        let timestamp_delta = timestamp
-            .checked_sub(base_timestamp)
-            .ok_or(BuildError::Timestamp(timestamp))?;
+        // Wraps, as in Kafka, and back again on reading.
+        let timestamp_delta = timestamp.wrapping_sub(base_timestamp);
         let record_count = self
             .record_count
             .checked_add(1)

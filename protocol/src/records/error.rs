@@ -108,8 +108,8 @@ pub enum RecordErrorKind {
     /// The base offset is negative or, in Produce, not zero.
     #[error("base offset {0} is not allowed")]
     BaseOffset(i64),
-    /// Base offset plus delta, or base timestamp plus delta, leaves the range of 64 bits.
-    #[error("offset or timestamp overflows")]
+    /// The base offset plus the last offset delta leaves the range of 64 bits.
+    #[error("offsets leave the range of 64 bits")]
     Overflow,
     /// A client sent a control batch.
     #[error("clients may not write control batches")]

@@ -121,12 +121,10 @@ impl<'r> RecordIter<'r> {
     #[inline]
     fn read_fields(&mut self, fields: &mut Cursor<'r>) -> Result<Record<'r>, RecordError> {
         let _attributes = fields.u8()?;
-        let before = *fields;
         let timestamp_delta = fields.varlong()?;
-        let own_timestamp = self.base_timestamp.checked_add(timestamp_delta);
-        let Some(timestamp) = self.append_timestamp.or(own_timestamp) else {
-            return Err(before.error(RecordErrorKind::Overflow));
-        };
+        // Wraps, as in Kafka: a producer may set any two timestamps in one batch.
+        let own_timestamp = self.base_timestamp.wrapping_add(timestamp_delta);
+        let timestamp = self.append_timestamp.unwrap_or(own_timestamp);
         let before = *fields;
         let delta = fields.varint()?;
         if delta <= self.previous_delta || delta > self.last_offset_delta {
