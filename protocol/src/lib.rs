@@ -11,9 +11,12 @@
 mod api;
 pub mod compression;
 pub mod error;
+mod error_code;
+pub mod header;
 pub mod messages;
 pub mod records;
 pub mod wire;
 
 pub use api::{ApiKey, Message, Request, Response};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeFault};
+pub use error_code::ErrorCode;
