@@ -204,6 +204,10 @@ impl ErrorCode {
     }
 }
 
+#[expect(
+    clippy::derivable_impls,
+    reason = "the rows of the table carry no attributes"
+)]
 impl Default for ErrorCode {
     fn default() -> Self {
         Self::None
@@ -233,7 +237,7 @@ mod tests {
             assert_eq!(ErrorCode::from_i16(code), Some(error));
         }
         assert_eq!(ErrorCode::from_i16(-2), None);
-        assert_eq!(ErrorCode::from_i16(ErrorCode::ALL.len() as i16 - 1), None);
+        assert_eq!(ErrorCode::from_i16(137), None);
     }
 
     #[test]

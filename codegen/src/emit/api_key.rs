@@ -3,7 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::{literal, question};
+use super::groups::question;
+use super::literal;
 use crate::model::Api;
 use crate::versions::Versions;
 
@@ -33,6 +34,7 @@ pub(super) fn emit(apis: &[Api]) -> TokenStream {
             #(#[doc = #docs] #variants = #keys,)*
         }
 
+        #[allow(clippy::too_many_lines, reason = "one line for each API")]
         impl ApiKey {
             /// Every API, by ascending key.
             pub const ALL: &[Self] = &[#(Self::#variants,)*];

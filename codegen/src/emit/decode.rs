@@ -3,9 +3,9 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
+use super::groups::{Groups, Piece, question};
 use super::{
-    Context, Groups, Piece, fixed_method, flexible_argument, flexible_binding, is_option,
-    parameter, question, value_type,
+    Context, fixed_method, flexible_argument, flexible_binding, is_option, parameter, value_type,
 };
 use crate::model::{Field, Fixed, Shape, Type};
 use crate::names;

@@ -4,9 +4,9 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
+use super::groups::{Groups, Piece, question};
 use super::{
-    Context, Groups, Piece, fixed_method, flexible_argument, flexible_binding, is_option, literal,
-    parameter, question,
+    Context, fixed_method, flexible_argument, flexible_binding, is_option, literal, parameter,
 };
 use crate::model::{DefaultValue, Field, Fixed, Shape, Type};
 use crate::names;

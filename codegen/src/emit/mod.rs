@@ -3,6 +3,7 @@
 mod api_key;
 mod decode;
 mod encode;
+mod groups;
 mod types;
 
 use std::collections::HashSet;
@@ -10,6 +11,7 @@ use std::collections::HashSet;
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 
+use self::groups::question;
 use crate::Error;
 use crate::model::{Field, Fixed, Message, Model, Shape, Struct, Type};
 use crate::names;
@@ -226,31 +228,6 @@ pub(crate) fn literal(number: impl Into<i64>) -> proc_macro2::Literal {
     proc_macro2::Literal::i64_unsuffixed(number.into())
 }
 
-/// What is left to ask about the version; `None` for nothing.
-pub(crate) fn question(condition: Condition) -> Option<TokenStream> {
-    let number = |version: i16| literal(version);
-    Some(match condition {
-        Condition::Always => return None,
-        Condition::Never => quote!(false),
-        Condition::Exactly(version) => {
-            let version = number(version);
-            quote!(version == #version)
-        }
-        Condition::AtLeast(version) => {
-            let version = number(version);
-            quote!(version >= #version)
-        }
-        Condition::AtMost(version) => {
-            let version = number(version);
-            quote!(version <= #version)
-        }
-        Condition::Between(lowest, highest) => {
-            let (lowest, highest) = (number(lowest), number(highest));
-            quote!((#lowest..=#highest).contains(&version))
-        }
-    })
-}
-
 /// The argument that says whether lengths are compact, for a version in `known`.
 pub(crate) fn flexible_argument(field: &Field, known: Versions) -> TokenStream {
     match field.flexible.condition(known) {
@@ -293,100 +270,6 @@ pub(crate) fn fixed_method(fixed: Fixed) -> Ident {
             Fixed::Uuid => "uuid",
         }
     )
-}
-
-/// Pieces of code, each for a range of versions; neighbours with the same range become one.
-#[derive(Default)]
-pub(crate) struct Groups(Vec<Group>);
-
-pub(crate) struct Group {
-    pub(crate) versions: Versions,
-    pub(crate) pieces: Vec<Piece>,
-    /// What to do in the other versions.
-    pub(crate) otherwise: Vec<TokenStream>,
-}
-
-/// A piece of code for a field.
-pub(crate) enum Piece {
-    /// The field is of fixed size: it can be read and written together with its neighbours.
-    Fixed(Ident, Fixed),
-    /// Any other code.
-    Code(TokenStream),
-}
-
-impl Groups {
-    pub(crate) fn push(
-        &mut self,
-        versions: Versions,
-        piece: Option<Piece>,
-        otherwise: Option<TokenStream>,
-    ) {
-        match self.0.last_mut() {
-            Some(last) if last.versions == versions => {
-                last.pieces.extend(piece);
-                last.otherwise.extend(otherwise);
-            }
-            _ => self.0.push(Group {
-                versions,
-                pieces: piece.into_iter().collect(),
-                otherwise: otherwise.into_iter().collect(),
-            }),
-        }
-    }
-
-    /// The code of all groups; `render` makes code of neighbouring fields of fixed size.
-    pub(crate) fn render(
-        self,
-        known: Versions,
-        render: impl Fn(&[(Ident, Fixed)]) -> TokenStream,
-    ) -> TokenStream {
-        let groups = self.0.into_iter().map(|group| {
-            let body = render_pieces(group.pieces, &render);
-            let otherwise = &group.otherwise;
-            match (
-                question(group.versions.condition(known)),
-                otherwise.as_slice(),
-            ) {
-                (None, _) => body,
-                (Some(question), []) => quote!(if #question { #body }),
-                (Some(question), _) => quote!(if #question { #body } else { #(#otherwise)* }),
-            }
-        });
-        quote!(#(#groups)*)
-    }
-}
-
-/// The longest run that the primitives take at once.
-const RUN_FIELDS_MAX: usize = 12;
-
-fn render_pieces(
-    pieces: Vec<Piece>,
-    render: impl Fn(&[(Ident, Fixed)]) -> TokenStream,
-) -> TokenStream {
-    let mut code = TokenStream::new();
-    let mut run = Vec::new();
-    for piece in pieces {
-        match piece {
-            Piece::Fixed(ident, fixed) => {
-                run.push((ident, fixed));
-                if run.len() == RUN_FIELDS_MAX {
-                    code.extend(render(&run));
-                    run.clear();
-                }
-            }
-            Piece::Code(tokens) => {
-                if !run.is_empty() {
-                    code.extend(render(&run));
-                    run.clear();
-                }
-                code.extend(tokens);
-            }
-        }
-    }
-    if !run.is_empty() {
-        code.extend(render(&run));
-    }
-    code
 }
 
 /// The Rust type of a value of this type.
