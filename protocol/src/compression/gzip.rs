@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-use super::{Compression, CompressionError, first_capacity};
+use super::{Compression, CompressionError, first_capacity, reserve};
 
 const LEVEL_MAX: u32 = 9;
 
@@ -30,18 +30,26 @@ pub(super) fn compress(
 }
 
 pub(super) fn decompress(input: &[u8], cap_bytes: usize) -> Result<Vec<u8>, CompressionError> {
+    let malformed = CompressionError::Malformed(Compression::Gzip);
+    let mut decoder = MultiGzDecoder::new(input);
     let mut out = Vec::with_capacity(first_capacity(input.len(), cap_bytes));
-    let past_cap = u64::try_from(cap_bytes)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
-    let read = MultiGzDecoder::new(input)
-        .take(past_cap)
-        .read_to_end(&mut out);
-    if out.len() > cap_bytes {
-        return Err(CompressionError::TooLarge { cap_bytes });
-    }
-    match read {
-        Ok(_) => Ok(out),
-        Err(_) => Err(CompressionError::Malformed(Compression::Gzip)),
+    loop {
+        if out.len() == cap_bytes {
+            // Reads on: the checksum of the last member has not been looked at yet.
+            return match decoder.read(&mut [0]) {
+                Ok(0) => Ok(out),
+                Ok(_) => Err(CompressionError::TooLarge { cap_bytes }),
+                Err(_) => Err(malformed),
+            };
+        }
+        reserve(&mut out, 1, cap_bytes)?;
+        let start = out.len();
+        out.resize(out.capacity().min(cap_bytes), 0);
+        let place = out.get_mut(start..).ok_or(malformed)?;
+        let read = decoder.read(place).map_err(|_| malformed)?;
+        out.truncate(start + read);
+        if read == 0 {
+            return Ok(out);
+        }
     }
 }

@@ -11,7 +11,7 @@ use lz4_flex::block::{DecompressError, decompress_into};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use twox_hash::XxHash32;
 
-use super::{Compression, CompressionError, first_capacity};
+use super::{Compression, CompressionError, first_capacity, reserve};
 
 const MALFORMED: CompressionError = CompressionError::Malformed(Compression::Lz4);
 
@@ -149,19 +149,17 @@ impl FrameHeader {
         if block.len() > self.block_bytes_max {
             return Err(MALFORMED);
         }
-        let too_large = CompressionError::TooLarge { cap_bytes };
-        let cap_left = cap_bytes.saturating_sub(out.len());
         if stored {
-            if block.len() > cap_left {
-                return Err(too_large);
-            }
+            reserve(out, block.len(), cap_bytes)?;
             out.extend_from_slice(block);
             return Ok(());
         }
         let start = out.len();
+        let cap_left = cap_bytes.saturating_sub(start);
         let room = self
             .block_bytes_max
             .min(block.len().saturating_mul(EXPANSION_MAX));
+        reserve(out, room.min(cap_left), cap_bytes)?;
         out.resize(start + room.min(cap_left), 0);
         let place = out.get_mut(start..).ok_or(MALFORMED)?;
         match decompress_into(block, place) {
@@ -169,7 +167,9 @@ impl FrameHeader {
                 out.truncate(start + written);
                 Ok(())
             }
-            Err(DecompressError::OutputTooSmall { .. }) if cap_left < room => Err(too_large),
+            Err(DecompressError::OutputTooSmall { .. }) if cap_left < room => {
+                Err(CompressionError::TooLarge { cap_bytes })
+            }
             Err(_) => Err(MALFORMED),
         }
     }

@@ -147,3 +147,15 @@ impl Compression {
 fn first_capacity(input_bytes: usize, cap_bytes: usize) -> usize {
     input_bytes.saturating_mul(4).max(1024).min(cap_bytes)
 }
+
+/// Makes room for `more` bytes, at least doubling the memory so that little is copied, and never past the cap.
+fn reserve(out: &mut Vec<u8>, more: usize, cap_bytes: usize) -> Result<(), CompressionError> {
+    let cap_left = cap_bytes.saturating_sub(out.len());
+    if more > cap_left {
+        return Err(CompressionError::TooLarge { cap_bytes });
+    }
+    if out.capacity() - out.len() < more {
+        out.reserve_exact(out.len().max(more).min(cap_left));
+    }
+    Ok(())
+}

@@ -7,7 +7,7 @@
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
-use super::{Compression, CompressionError};
+use super::{Compression, CompressionError, reserve};
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const VERSION: i32 = 1;
@@ -56,13 +56,15 @@ pub(super) fn decompress(input: &[u8], cap_bytes: usize) -> Result<Vec<u8>, Comp
 
 const MALFORMED: CompressionError = CompressionError::Malformed(Compression::Snappy);
 
-/// What follows the header of a stream that this version can read.
+/// What follows the header of a stream. Like Java, takes any version from the first on.
 fn after_stream_header(stream: &[u8]) -> Result<&[u8], CompressionError> {
     let (header, rest) = stream
         .split_at_checked(STREAM_HEADER_BYTES)
         .ok_or(MALFORMED)?;
-    let lowest = header.last_chunk().ok_or(MALFORMED)?;
-    if i32::from_be_bytes(*lowest) > VERSION {
+    let version = header
+        .get(MAGIC.len()..)
+        .and_then(|from| from.first_chunk());
+    if i32::from_be_bytes(*version.ok_or(MALFORMED)?) < VERSION {
         return Err(MALFORMED);
     }
     Ok(rest)
@@ -70,12 +72,10 @@ fn after_stream_header(stream: &[u8]) -> Result<&[u8], CompressionError> {
 
 fn append_block(block: &[u8], cap_bytes: usize, out: &mut Vec<u8>) -> Result<(), CompressionError> {
     let size = decompress_len(block).map_err(|_| MALFORMED)?;
-    if size > cap_bytes.saturating_sub(out.len()) {
-        return Err(CompressionError::TooLarge { cap_bytes });
-    }
-    if size > block.len().saturating_mul(EXPANSION_MAX) {
+    if size <= cap_bytes && size > block.len().saturating_mul(EXPANSION_MAX) {
         return Err(MALFORMED);
     }
+    reserve(out, size, cap_bytes)?;
     let start = out.len();
     out.resize(start + size, 0);
     let place = out.get_mut(start..).ok_or(MALFORMED)?;

@@ -32,24 +32,32 @@ pub fn patch_leader_epoch(batch: &mut [u8], leader_epoch: i32) -> Result<(), Rec
 /// # Errors
 /// [`RecordErrorKind::CutOff`] if there are fewer bytes than a header.
 pub fn patch_log_append_time(batch: &mut [u8], now_ms: i64) -> Result<(), RecordError> {
-    let attributes = batch
-        .get(ATTRIBUTES_AT..)
-        .and_then(|from| from.first_chunk());
-    let attributes = i16::from_be_bytes(*attributes.ok_or(cut_off(batch))?);
-    put(
-        batch,
-        ATTRIBUTES_AT,
-        (attributes | Attributes::LOG_APPEND_TIME).to_be_bytes(),
-    )?;
-    patch_max_timestamp(batch, now_ms)
+    let attributes = attributes(batch)? | Attributes::LOG_APPEND_TIME;
+    patch_timestamps(batch, attributes, now_ms)
 }
 
-/// Sets the largest timestamp, in milliseconds. `batch` is one whole batch and nothing else, since its checksum is
-/// computed anew.
+/// Sets create time as timestamp type and the largest timestamp, in milliseconds. `batch` is one whole batch and nothing
+/// else, since its checksum is computed anew.
 ///
 /// # Errors
 /// [`RecordErrorKind::CutOff`] if there are fewer bytes than a header.
 pub fn patch_max_timestamp(batch: &mut [u8], max_timestamp: i64) -> Result<(), RecordError> {
+    let attributes = attributes(batch)? & !Attributes::LOG_APPEND_TIME;
+    patch_timestamps(batch, attributes, max_timestamp)
+}
+
+fn attributes(batch: &[u8]) -> Result<i16, RecordError> {
+    let from = batch.get(ATTRIBUTES_AT..).ok_or(cut_off(batch))?;
+    let attributes = from.first_chunk().ok_or(cut_off(batch))?;
+    Ok(i16::from_be_bytes(*attributes))
+}
+
+fn patch_timestamps(
+    batch: &mut [u8],
+    attributes: i16,
+    max_timestamp: i64,
+) -> Result<(), RecordError> {
+    put(batch, ATTRIBUTES_AT, attributes.to_be_bytes())?;
     put(batch, MAX_TIMESTAMP_AT, max_timestamp.to_be_bytes())?;
     patch_crc(batch)
 }

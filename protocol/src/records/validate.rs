@@ -5,7 +5,7 @@
 //! bounds, sequences and epochs of producers.
 
 use super::NO_TIMESTAMP;
-use super::batch::RecordBatch;
+use super::batch::{RecordBatch, TimestampType};
 use super::error::{RecordError, RecordErrorKind};
 
 /// What [`validate`] allows and how far it looks.
@@ -25,8 +25,8 @@ pub struct ValidateOptions {
 pub struct Validated<'a> {
     /// The one batch.
     pub batch: RecordBatch<'a>,
-    /// Largest timestamp of the records in milliseconds, where it is not the one in the header; Kafka then corrects
-    /// the header ([`super::patch_max_timestamp`]). Always `None` if the records were not read.
+    /// Largest timestamp of the records in milliseconds, where the header has another one or a client set log append
+    /// time; Kafka then corrects the header ([`super::patch_max_timestamp`]). `None` also if the records were not read.
     pub corrected_max_timestamp: Option<i64>,
     /// Offset delta of the first record with the largest timestamp; `None` if the records were not read.
     pub max_timestamp_delta: Option<i32>,
@@ -113,7 +113,8 @@ fn walk(validated: &mut Validated<'_>, output_bytes_max: usize) -> Result<(), Re
     }
     validated.has_null_key = Some(has_null_key);
     validated.max_timestamp_delta = Some(max_timestamp_delta);
-    validated.corrected_max_timestamp =
-        (max_timestamp != batch.max_timestamp).then_some(max_timestamp);
+    let as_in_header =
+        max_timestamp == batch.max_timestamp && batch.timestamp_type() == TimestampType::CreateTime;
+    validated.corrected_max_timestamp = (!as_in_header).then_some(max_timestamp);
     Ok(())
 }
