@@ -15,6 +15,7 @@ mod error_code;
 pub mod header;
 pub mod messages;
 pub mod records;
+pub mod view;
 pub mod wire;
 
 pub use api::{ApiKey, Message, Request, Response};

@@ -2,6 +2,7 @@
 
 mod api_key;
 mod decode;
+mod descriptor;
 mod encode;
 mod groups;
 mod types;
@@ -31,6 +32,8 @@ pub(crate) fn files(model: &Model) -> Result<Vec<File>, Error> {
         "api_key.rs".to_owned(),
         print("ApiKey", api_key::emit(&model.apis))?,
     ));
+    let descriptors = print("descriptors", descriptor::list(model))?;
+    files.push(("descriptors.rs".to_owned(), descriptors));
     files.push(("messages.rs".to_owned(), print("messages", modules(model))?));
     Ok(files)
 }
@@ -47,6 +50,7 @@ pub(crate) fn message(it: &Message) -> Result<String, Error> {
         code.extend(types::emit(&known));
         code.extend(codec(&known));
     }
+    code.extend(descriptor::emit(it));
     let uses = imports(&code);
     print(&it.name, quote!(#uses #code))
 }
@@ -175,6 +179,18 @@ fn imports(code: &TokenStream) -> TokenStream {
         "Response",
     ]);
     let wire = pick(&["Ints", "Reader", "Records", "Tags", "Writer", "required"]);
+    let view = pick(&[
+        "DefaultValue",
+        "Kind",
+        "Many",
+        "MessageDescriptor",
+        "One",
+        "StructDescriptor",
+        "Type",
+        "Versions",
+        "field",
+        "recode",
+    ]);
     let uuid = pick(&["Uuid"])
         .into_iter()
         .map(|uuid| quote!(use uuid::#uuid;));
@@ -187,6 +203,7 @@ fn imports(code: &TokenStream) -> TokenStream {
         #(#uuid)*
         #(#absent)*
         use crate::{#(#own),*};
+        use crate::view::{#(#view),*};
         use crate::wire::{#(#fault,)* #(#wire),*};
     }
 }
