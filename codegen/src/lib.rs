@@ -7,6 +7,7 @@ pub mod check;
 mod emit;
 mod error;
 mod fields;
+pub mod import;
 pub mod model;
 pub mod names;
 pub mod schema;
