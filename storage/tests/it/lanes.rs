@@ -1,0 +1,169 @@
+//! The fence: two owners of one lane.
+
+use std::time::Duration;
+
+use storage::Error;
+use uuid::Uuid;
+
+use crate::fixture::{TestStore, read_all, run, soon, topic, writer};
+
+#[tokio::test]
+async fn each_claim_raises_the_epoch_and_fences_the_owner_before() {
+    let test = TestStore::new().await;
+    let part = topic(&test.store, "t", 1).await.partitions[0].id;
+    let mut old = writer(&test.store).await;
+    old.flush(&[run(part, 0, 1, 10)], soon()).await.unwrap();
+    let mut new = writer(&test.store).await;
+    assert_eq!(
+        (old.lease().epoch, new.lease().epoch, new.lease().flush_seq),
+        (1, 2, 1)
+    );
+    for bytes in [10, 200_000] {
+        let error = old
+            .flush(&[run(part, 1, 1, bytes)], soon())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Fenced {
+                    lane_id: 0,
+                    epoch: 1
+                }
+            ),
+            "{error:?}"
+        );
+    }
+    new.flush(&[run(part, 1, 1, 20)], soon()).await.unwrap();
+    let sizes: Vec<usize> = read_all(&test.store, part, 1)
+        .await
+        .iter()
+        .map(|run| run.data.len())
+        .collect();
+    assert_eq!(sizes, [10, 20]);
+}
+
+#[tokio::test]
+async fn lease_that_is_void_opens_no_writer() {
+    let test = TestStore::new().await;
+    let old = test.store.claim_lane(3, Uuid::new_v4()).await.unwrap();
+    test.store.claim_lane(3, Uuid::new_v4()).await.unwrap();
+    let error = test.store.lane_writer(old).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Fenced {
+                lane_id: 3,
+                epoch: 1
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn lanes_are_independent() {
+    let test = TestStore::new().await;
+    let part = topic(&test.store, "t", 1).await.partitions[0].id;
+    let mut zero = writer(&test.store).await;
+    test.store.claim_lane(1, Uuid::new_v4()).await.unwrap();
+    zero.flush(&[run(part, 0, 1, 10)], soon())
+        .await
+        .expect("not fenced by a claim of another lane");
+}
+
+/// Writers take the lane from each other as fast as they can; whatever was acknowledged is there once and in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_owners_never_lose_or_double_a_flush() {
+    for bytes in [500, 100_000] {
+        let test = TestStore::with(|config| config.segment_bytes = 60 * bytes as u64).await;
+        let part = topic(&test.store, "t", 1).await.partitions[0].id;
+        let owner = |number: usize| {
+            let store = test.store.clone();
+            async move {
+                let mut acknowledged = Vec::new();
+                for _ in 0..12 {
+                    let lease = store.claim_lane(0, Uuid::new_v4()).await.unwrap();
+                    let mut writer = match store.lane_writer(lease).await {
+                        Ok(writer) => writer,
+                        Err(Error::Fenced { .. }) => continue,
+                        Err(error) => panic!("{error}"),
+                    };
+                    let mut next = store.end_offsets(&[part]).await.unwrap()[0].1;
+                    for flush in 0..=8 {
+                        let records = i32::try_from(number + 1).unwrap();
+                        match writer
+                            .flush(&[run(part, next, records, bytes)], soon())
+                            .await
+                        {
+                            Ok(()) => acknowledged.push(next),
+                            Err(Error::Fenced { .. }) => break,
+                            Err(error) => panic!("flush {flush}: {error}"),
+                        }
+                        next += i64::from(records);
+                    }
+                }
+                acknowledged
+            }
+        };
+        let owners = (0..3).map(|number| tokio::spawn(owner(number)));
+        let mut acknowledged = Vec::new();
+        for owner in futures_util::future::join_all(owners).await {
+            acknowledged.extend(owner.unwrap());
+        }
+        acknowledged.sort_unstable();
+        let runs = read_all(&test.store, part, 1 << 20).await;
+        let mut next = 0;
+        for run in &runs {
+            assert_eq!(run.base_offset, next, "no gap, no overlap");
+            next = run.last_offset + 1;
+        }
+        let stored: Vec<i64> = runs.iter().map(|run| run.base_offset).collect();
+        assert_eq!(stored, acknowledged, "exactly what was acknowledged");
+    }
+}
+
+#[tokio::test]
+async fn claim_waits_for_a_flush_under_way() {
+    let test = TestStore::new().await;
+    writer(&test.store).await;
+    let mut sql = test.sql().await;
+    let flush = sql.transaction().await.unwrap();
+    flush
+        .execute(
+            "update kafka.lanes set flush_seq = flush_seq + 1 where lane_id = 0",
+            &[],
+        )
+        .await
+        .unwrap();
+    let claim = test.store.claim_lane(0, Uuid::new_v4());
+    let mut claim = std::pin::pin!(claim);
+    tokio::time::timeout(Duration::from_millis(300), &mut claim)
+        .await
+        .expect_err("the row is locked");
+    flush.commit().await.unwrap();
+    assert_eq!(claim.await.unwrap().flush_seq, 1);
+}
+
+#[tokio::test]
+async fn late_owner_cannot_seal_what_the_new_one_writes() {
+    let test = TestStore::with(|config| config.segment_bytes = 50_000).await;
+    let part = topic(&test.store, "t", 1).await.partitions[0].id;
+    let mut old = writer(&test.store).await;
+    // One flush fills segment 1; the late owner will want to roll and seal it with the next.
+    old.flush(&[run(part, 0, 1, 60_000)], soon()).await.unwrap();
+    let mut new = writer(&test.store).await;
+    new.flush(&[run(part, 1, 1, 10)], soon()).await.unwrap();
+    let error = old
+        .flush(&[run(part, 1, 1, 60_000)], soon())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    for base in 2..12 {
+        new.flush(&[run(part, base, 1, 30_000)], soon())
+            .await
+            .unwrap();
+    }
+    assert_eq!(read_all(&test.store, part, 1 << 20).await.len(), 12);
+    assert_eq!(test.store.end_offsets(&[part]).await.unwrap(), [(part, 12)]);
+}

@@ -1,0 +1,13 @@
+//! Storage against a real PostgreSQL: one private server for all tests, a fresh database for each.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod embedded;
+mod fixture;
+mod lanes;
+mod log;
+mod outages;
+mod producers;
+mod proxy;
+mod schema;
+mod topics;
