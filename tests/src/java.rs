@@ -1,0 +1,78 @@
+//! The Java client and Kafka's own command-line tools. Maven compiles the first and fetches the jars of both, once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use crate::tool::{Finished, locked, run};
+use crate::workspace;
+
+/// Runs a subcommand of `tests/clients/java`, the program around `kafka-clients`.
+pub fn client(args: &[&str], input: &[u8]) -> Finished {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let target = DIR.get_or_init(|| built("java")).join("target");
+    let class_path = format!("{0}/classes:{0}/lib/*", target.display());
+    java(&class_path, "pgkafka.Client", args, input)
+}
+
+/// Runs one of Kafka's tools by its class in `org.apache.kafka.tools`.
+pub fn kafka_tool(class: &str, args: &[&str], input: &[u8]) -> Finished {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let target = DIR.get_or_init(|| built("kafka-tools")).join("target");
+    let class_path = format!("{}/lib/*", target.display());
+    java(
+        &class_path,
+        &format!("org.apache.kafka.tools.{class}"),
+        args,
+        input,
+    )
+}
+
+fn java(class_path: &str, class: &str, args: &[&str], input: &[u8]) -> Finished {
+    let mut all = vec![
+        "-Xmx256m",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        class_path,
+        class,
+    ];
+    all.extend(args);
+    run("java", "default-jdk-headless", &all, input)
+}
+
+/// The folder of a Maven project, after `mvn compile` where its sources are newer than its last success. Maven works
+/// offline when it has all it needs.
+fn built(project: &str) -> PathBuf {
+    let dir = workspace().join("tests/clients").join(project);
+    fs::create_dir_all(dir.join("target")).expect("a target folder");
+    locked(&dir.join("target/.lock"), || {
+        let done = dir.join("target/.done");
+        if modified(&done) > newest(&dir.join("pom.xml")).max(newest(&dir.join("src"))) {
+            return;
+        }
+        let pom = dir.join("pom.xml").display().to_string();
+        let maven = |mode: &[&str]| {
+            let args = [mode, &["-q", "-B", "-f", &pom, "compile"]].concat();
+            run("mvn", "maven default-jdk-headless", &args, b"")
+        };
+        if !maven(&["-o"]).success {
+            maven(&["-ntp"]).ok();
+        }
+        fs::write(&done, "").expect("a mark of success");
+    });
+    dir
+}
+
+fn modified(path: &Path) -> SystemTime {
+    let metadata = fs::metadata(path).and_then(|m| m.modified());
+    metadata.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The time of the newest file in a tree.
+fn newest(path: &Path) -> SystemTime {
+    let children = fs::read_dir(path).into_iter().flatten().flatten();
+    children
+        .map(|e| newest(&e.path()))
+        .fold(modified(path), SystemTime::max)
+}

@@ -1,0 +1,6 @@
+//! End-to-end tests: real clients against the real broker. One program, so that most tests share one broker.
+
+mod java;
+mod kafka_tools;
+mod kcat;
+mod librdkafka;
