@@ -1,5 +1,7 @@
 //! End-to-end tests: real clients against the real broker. One program, so that most tests share one broker.
 
+mod fetch;
+mod idempotence;
 mod java;
 mod kafka_tools;
 mod kcat;
