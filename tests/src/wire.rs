@@ -14,7 +14,7 @@ use protocol::messages::{
     ProduceResponse, RequestHeader, ResponseHeader,
 };
 use protocol::wire::{Reader, Records, Writer};
-use protocol::{ApiKey, Message, Request, Response};
+use protocol::{ApiKey, ErrorCode, Message, Request, Response};
 use uuid::Uuid;
 
 use crate::Broker;
@@ -223,12 +223,16 @@ impl Connection {
     /// A new producer id with its epoch.
     pub fn init_producer_id(&mut self) -> (i64, i16) {
         let request = InitProducerIdRequest {
+            transactional_id: None,
             transaction_timeout_ms: 60_000,
             ..InitProducerIdRequest::default()
         };
         crate::wait_for("a producer id", LIMIT, || {
             let answer = self.call(&request, 5);
             let response: InitProducerIdResponse = answer.read();
+            // a broker that has just started may still be loading its state
+            let loading = ErrorCode::CoordinatorLoadInProgress as i16;
+            assert!([0, loading].contains(&response.error_code), "{response:?}");
             (response.error_code == 0).then_some((response.producer_id, response.producer_epoch))
         })
     }
@@ -246,6 +250,7 @@ pub fn produce_request<'a>(
         ..PartitionProduceData::default()
     };
     ProduceRequest {
+        transactional_id: None,
         acks,
         timeout_ms: 30_000,
         topic_data: vec![TopicProduceData {
