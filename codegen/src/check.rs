@@ -166,7 +166,8 @@ fn declare_struct<'s>(
     if !names::is_plain(name) {
         return Err(at.error(Problem::BadName));
     }
-    if names::RESERVED_TYPES.contains(&names::type_name(name).as_str()) {
+    if names::is_primitive(name) || names::RESERVED_TYPES.contains(&names::type_name(name).as_str())
+    {
         return Err(at.error(Problem::ReservedName));
     }
     if declared
@@ -178,6 +179,10 @@ fn declare_struct<'s>(
     }
     for field in fields.iter().filter(|field| !field.fields.is_empty()) {
         let inner = element_name(&field.type_name);
+        if names::is_primitive(inner) {
+            let at = at.field(name, &field.name);
+            return Err(at.error(Problem::StrayFields(field.type_name.clone())));
+        }
         declare_struct(&at, declared, inner, Versions::ALL, &field.fields)?;
     }
     Ok(())

@@ -55,9 +55,9 @@ pub enum Problem {
     ReservedName,
     #[error("the name is used twice")]
     DuplicateName,
-    #[error("a {0} needs an `apiKey`")]
+    #[error("a {0} message needs an `apiKey`")]
     NoApiKey(&'static str),
-    #[error("a {0} has no `apiKey`")]
+    #[error("a {0} message has no `apiKey`")]
     StrayApiKey(&'static str),
     #[error("the name of a {0} ends in `{1}`")]
     BadSuffix(&'static str, &'static str),

@@ -124,9 +124,6 @@ fn shape(at: &At<'_>, field: &SchemaField, declared: &Declared<'_>) -> Result<Sh
             None => return Err(at.error(Problem::UnknownType(name.to_owned()))),
         },
     };
-    if !field.fields.is_empty() && !matches!(element, Type::Struct(_)) {
-        return Err(at.error(Problem::StrayFields(field.type_name.clone())));
-    }
     match element {
         Type::Records | Type::Fixed(Fixed::Bool) if is_array => {
             Err(at.error(Problem::BadElement(field.type_name.clone())))

@@ -2,6 +2,8 @@
 
 use proc_macro2::{Ident, Span};
 
+use crate::model::Fixed;
+
 /// Names the generated modules import, so that no struct of a schema may bear them.
 pub(crate) const RESERVED_TYPES: &[&str] = &[
     "ApiKey",
@@ -72,6 +74,12 @@ pub fn type_name(name: &str) -> String {
 #[must_use]
 pub(crate) fn ident(name: &str) -> Ident {
     syn::parse_str::<Ident>(name).unwrap_or_else(|_| Ident::new_raw(name, Span::call_site()))
+}
+
+/// Whether a schema means a type of its own by the name, and no struct.
+#[must_use]
+pub(crate) fn is_primitive(name: &str) -> bool {
+    matches!(name, "string" | "bytes" | "records") || Fixed::named(name).is_some()
 }
 
 /// Whether the name consists of ASCII letters and digits and begins with a letter.

@@ -258,7 +258,7 @@ fn tags(known: &Context<'_>) -> TokenStream {
     } else {
         let fields = tagged.iter().map(|((tag, range), field)| {
             let tag = proc_macro2::Literal::u32_unsuffixed(*tag);
-            let name = &field.name;
+            let name = known.path(&field.name);
             let is_set = is_set(field);
             let write = optional(known, field, &quote!(true), *range, true);
             let field = quote! {

@@ -63,15 +63,20 @@ pub(crate) struct Context<'m> {
 }
 
 impl Context<'_> {
-    /// `.of(message, field, version)?`, which names the place of a fault.
-    pub(crate) fn place(&self, field: &str) -> TokenStream {
-        let message = &self.message.name;
-        let field = if self.is_top {
+    /// The field as errors name it: with its struct, unless that is the message.
+    pub(crate) fn path(&self, field: &str) -> String {
+        if self.is_top {
             field.to_owned()
         } else {
             format!("{}.{field}", self.of.name)
-        };
-        quote!(.of(#message, #field, version)?)
+        }
+    }
+
+    /// `.of(message, field, version)?`, which names the place of a fault.
+    pub(crate) fn place(&self, field: &str) -> TokenStream {
+        let message = &self.message.name;
+        let path = self.path(field);
+        quote!(.of(#message, #path, version)?)
     }
 
     pub(crate) fn ident(&self) -> Ident {

@@ -1,0 +1,128 @@
+use std::ops::RangeInclusive;
+use crate::api::absent;
+use crate::{DecodeError, EncodeError, Message};
+use crate::view::{
+    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field, recode,
+};
+use crate::wire::{FaultIn, Reader, Tags, Writer};
+/// `Common`, versions 0-2.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Common<'a> {
+    /// Versions 0-1. Dropped where absent.
+    pub old: Cursor<'a>,
+    /// Versions 1+.
+    pub pages: Vec<Page<'a>>,
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl<'a> Message<'a> for Common<'a> {
+    const NAME: &'static str = "Common";
+    const VERSIONS: RangeInclusive<i16> = 0..=2;
+    const FLEXIBLE: Option<i16> = None;
+    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+        if version <= 1 {
+            self.old.read(r, version)?;
+        }
+        if version >= 1 {
+            self.pages = r.array(false, 8, |it: &mut Page<'a>, r| it.read(r, version))?;
+        }
+        Ok(())
+    }
+    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        if version <= 1 {
+            self.old.write(w, version)?;
+        }
+        if version >= 1 {
+            let list = &self.pages;
+            w.array_length(Some(list.len()), false).of("Common", "Pages", version)?;
+            for it in list {
+                it.write(w, version)?;
+            }
+        } else {
+            absent(!self.pages.is_empty()).of("Common", "Pages", version)?;
+        }
+        w.no_tags(&self.unknown_tags).of("Common", "unknown_tags", version)?;
+        Ok(())
+    }
+}
+/// Part of [`Common`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page<'a> {
+    pub from: Cursor<'a>,
+    /// Versions 2+. Dropped where absent.
+    pub to: Cursor<'a>,
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl<'a> Page<'a> {
+    /// Reads the fields of `version` into a value that holds the defaults.
+    pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+        self.from.read(r, version)?;
+        if version >= 2 {
+            self.to.read(r, version)?;
+        }
+        Ok(())
+    }
+    /// Writes the fields of `version`.
+    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.from.write(w, version)?;
+        if version >= 2 {
+            self.to.write(w, version)?;
+        }
+        w.no_tags(&self.unknown_tags).of("Common", "Page.unknown_tags", version)?;
+        Ok(())
+    }
+}
+/// Part of [`Common`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cursor<'a> {
+    pub offset: i64,
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl<'a> Cursor<'a> {
+    /// Reads the fields of `version` into a value that holds the defaults.
+    pub fn read(
+        &mut self,
+        r: &mut Reader<'a>,
+        _version: i16,
+    ) -> Result<(), DecodeError> {
+        self.offset = r.i64()?;
+        Ok(())
+    }
+    /// Writes the fields of `version`.
+    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        w.i64(self.offset);
+        w.no_tags(&self.unknown_tags).of("Common", "Cursor.unknown_tags", version)?;
+        Ok(())
+    }
+}
+/// What the schema says of the message.
+pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
+    name: "Common",
+    kind: Kind::Data,
+    api_key: None,
+    versions: Versions(0, 2),
+    flexible: Versions(0, -1),
+    structs: &[
+        StructDescriptor {
+            name: "Common",
+            fields: &[
+                field("Old", One(Type::Struct(2)), 0, 1).ignorable(),
+                field("Pages", Many(Type::Struct(1)), 1, 2),
+            ],
+        },
+        StructDescriptor {
+            name: "Page",
+            fields: &[
+                field("From", One(Type::Struct(2)), 1, 2),
+                field("To", One(Type::Struct(2)), 2, 2).ignorable(),
+            ],
+        },
+        StructDescriptor {
+            name: "Cursor",
+            fields: &[field("Offset", One(Type::Int64), 0, 2)],
+        },
+    ],
+    recode: |bytes, version| recode::<Common<'_>>(bytes, version),
+};

@@ -1,0 +1,101 @@
+use std::ops::RangeInclusive;
+use uuid::Uuid;
+use crate::{DecodeError, EncodeError, Message};
+use crate::view::{
+    DefaultValue, Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
+    recode,
+};
+use crate::wire::{FaultIn, Reader, Tags, Writer};
+/// `Fixed`, versions 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fixed<'a> {
+    pub flag: bool,
+    pub small: i8,
+    pub short: i16,
+    pub port: u16,
+    pub id: i32,
+    pub mask: u32,
+    pub offset: i64,
+    pub share: f64,
+    pub topic_id: Uuid,
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl Default for Fixed<'_> {
+    fn default() -> Self {
+        Self {
+            flag: true,
+            small: -1,
+            short: 0,
+            port: 0,
+            id: -2147483648,
+            mask: 255,
+            offset: 9223372036854775807,
+            share: 0.5,
+            topic_id: Uuid::nil(),
+            unknown_tags: Tags::EMPTY,
+        }
+    }
+}
+impl<'a> Message<'a> for Fixed<'a> {
+    const NAME: &'static str = "Fixed";
+    const VERSIONS: RangeInclusive<i16> = 0..=0;
+    const FLEXIBLE: Option<i16> = None;
+    fn read(&mut self, r: &mut Reader<'a>, _version: i16) -> Result<(), DecodeError> {
+        (
+            self.flag,
+            self.small,
+            self.short,
+            self.port,
+            self.id,
+            self.mask,
+            self.offset,
+            self.share,
+            self.topic_id,
+        ) = r.run()?;
+        Ok(())
+    }
+    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        w.run((
+            self.flag,
+            self.small,
+            self.short,
+            self.port,
+            self.id,
+            self.mask,
+            self.offset,
+            self.share,
+            self.topic_id,
+        ));
+        w.no_tags(&self.unknown_tags).of("Fixed", "unknown_tags", version)?;
+        Ok(())
+    }
+}
+/// What the schema says of the message.
+pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
+    name: "Fixed",
+    kind: Kind::Data,
+    api_key: None,
+    versions: Versions(0, 0),
+    flexible: Versions(0, -1),
+    structs: &[
+        StructDescriptor {
+            name: "Fixed",
+            fields: &[
+                field("Flag", One(Type::Bool), 0, 0).default(DefaultValue::True),
+                field("Small", One(Type::Int8), 0, 0).default(DefaultValue::Int(-1)),
+                field("Short", One(Type::Int16), 0, 0),
+                field("Port", One(Type::Uint16), 0, 0),
+                field("Id", One(Type::Int32), 0, 0)
+                    .default(DefaultValue::Int(-2147483648)),
+                field("Mask", One(Type::Uint32), 0, 0).default(DefaultValue::Int(255)),
+                field("Offset", One(Type::Int64), 0, 0)
+                    .default(DefaultValue::Int(9223372036854775807)),
+                field("Share", One(Type::Float64), 0, 0)
+                    .default(DefaultValue::Float(0.5)),
+                field("TopicId", One(Type::Uuid), 0, 0),
+            ],
+        },
+    ],
+    recode: |bytes, version| recode::<Fixed<'_>>(bytes, version),
+};

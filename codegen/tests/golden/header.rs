@@ -1,0 +1,76 @@
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use crate::{DecodeError, EncodeError, Message};
+use crate::view::{
+    Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field, recode,
+};
+use crate::wire::{FaultIn, Reader, Tags, Writer};
+/// `SmallHeader`, versions 0-2.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SmallHeader<'a> {
+    pub correlation_id: i32,
+    /// Versions 1+. Nullable. Dropped where absent.
+    pub client_id: Option<Cow<'a, str>>,
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl Default for SmallHeader<'_> {
+    fn default() -> Self {
+        Self {
+            correlation_id: 0,
+            client_id: Some(Cow::Borrowed("")),
+            unknown_tags: Tags::EMPTY,
+        }
+    }
+}
+impl<'a> Message<'a> for SmallHeader<'a> {
+    const NAME: &'static str = "SmallHeader";
+    const VERSIONS: RangeInclusive<i16> = 0..=2;
+    const FLEXIBLE: Option<i16> = Some(2);
+    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 2;
+        self.correlation_id = r.i32()?;
+        if version >= 1 {
+            self.client_id = r.nullable_string(false)?;
+        }
+        if flexible {
+            self.unknown_tags = r.unknown_tags()?;
+        }
+        Ok(())
+    }
+    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let flexible = version >= 2;
+        w.i32(self.correlation_id);
+        if version >= 1 {
+            w.nullable_string(self.client_id.as_deref(), false)
+                .of("SmallHeader", "ClientId", version)?;
+        }
+        if flexible {
+            w.unknown_tags(&self.unknown_tags, "SmallHeader", version)?;
+        } else {
+            w.no_tags(&self.unknown_tags).of("SmallHeader", "unknown_tags", version)?;
+        }
+        Ok(())
+    }
+}
+/// What the schema says of the message.
+pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
+    name: "SmallHeader",
+    kind: Kind::Header,
+    api_key: None,
+    versions: Versions(0, 2),
+    flexible: Versions(2, 2),
+    structs: &[
+        StructDescriptor {
+            name: "SmallHeader",
+            fields: &[
+                field("CorrelationId", One(Type::Int32), 0, 2),
+                field("ClientId", One(Type::String), 1, 2)
+                    .nullable(1, 2)
+                    .rigid()
+                    .ignorable(),
+            ],
+        },
+    ],
+    recode: |bytes, version| recode::<SmallHeader<'_>>(bytes, version),
+};

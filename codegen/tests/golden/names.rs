@@ -1,0 +1,58 @@
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use crate::{DecodeError, EncodeError, Message};
+use crate::view::{
+    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field, recode,
+};
+use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+/// `Names`, versions 0.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Names<'a> {
+    pub r#type: i8,
+    pub r#match: Cow<'a, str>,
+    pub version: i16,
+    pub isr_nodes: Ints<'a, i32>,
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl<'a> Message<'a> for Names<'a> {
+    const NAME: &'static str = "Names";
+    const VERSIONS: RangeInclusive<i16> = 0..=0;
+    const FLEXIBLE: Option<i16> = Some(0);
+    fn read(&mut self, r: &mut Reader<'a>, _version: i16) -> Result<(), DecodeError> {
+        self.r#type = r.i8()?;
+        self.r#match = r.string(true)?;
+        self.version = r.i16()?;
+        self.isr_nodes = r.ints(true)?;
+        self.unknown_tags = r.unknown_tags()?;
+        Ok(())
+    }
+    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        w.i8(self.r#type);
+        w.string(&self.r#match, true).of("Names", "match", version)?;
+        w.i16(self.version);
+        w.ints(&self.isr_nodes, true).of("Names", "ISRNodes", version)?;
+        w.unknown_tags(&self.unknown_tags, "Names", version)?;
+        Ok(())
+    }
+}
+/// What the schema says of the message.
+pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
+    name: "Names",
+    kind: Kind::Data,
+    api_key: None,
+    versions: Versions(0, 0),
+    flexible: Versions(0, 0),
+    structs: &[
+        StructDescriptor {
+            name: "Names",
+            fields: &[
+                field("Type", One(Type::Int8), 0, 0),
+                field("match", One(Type::String), 0, 0),
+                field("Version", One(Type::Int16), 0, 0),
+                field("ISRNodes", Many(Type::Int32), 0, 0),
+            ],
+        },
+    ],
+    recode: |bytes, version| recode::<Names<'_>>(bytes, version),
+};

@@ -1,0 +1,40 @@
+use std::ops::RangeInclusive;
+use crate::{ApiKey, DecodeError, EncodeError, Message, Request};
+use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions, recode};
+use crate::wire::{FaultIn, Reader, Tags, Writer};
+/// `MetadataRequest`, versions 0-1.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MetadataRequest<'a> {
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl<'a> Message<'a> for MetadataRequest<'a> {
+    const NAME: &'static str = "MetadataRequest";
+    const VERSIONS: RangeInclusive<i16> = 0..=1;
+    const FLEXIBLE: Option<i16> = None;
+    fn read(&mut self, _r: &mut Reader<'a>, _version: i16) -> Result<(), DecodeError> {
+        Ok(())
+    }
+    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        w.no_tags(&self.unknown_tags).of("MetadataRequest", "unknown_tags", version)?;
+        Ok(())
+    }
+}
+impl<'a> Request<'a> for MetadataRequest<'a> {
+    const API_KEY: ApiKey = ApiKey::Metadata;
+}
+/// What the schema says of the message.
+pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
+    name: "MetadataRequest",
+    kind: Kind::Request,
+    api_key: Some(ApiKey::Metadata),
+    versions: Versions(0, 1),
+    flexible: Versions(0, -1),
+    structs: &[
+        StructDescriptor {
+            name: "MetadataRequest",
+            fields: &[],
+        },
+    ],
+    recode: |bytes, version| recode::<MetadataRequest<'_>>(bytes, version),
+};

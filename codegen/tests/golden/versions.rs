@@ -1,0 +1,110 @@
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use crate::api::absent;
+use crate::{DecodeError, EncodeError, Message};
+use crate::view::{
+    DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
+    field, recode,
+};
+use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+/// `Versions2`, versions 1-6.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Versions2<'a> {
+    pub always: i32,
+    /// Versions 3+.
+    pub since: i32,
+    /// Versions 3+.
+    pub since_too: i64,
+    /// Versions 3+. Dropped where absent.
+    pub since_dropped: i16,
+    /// Versions 1-2.
+    pub until: Cow<'a, str>,
+    /// Versions 2-4. Dropped where absent.
+    pub between: bool,
+    /// Versions 5.
+    pub once: Ints<'a, i32>,
+    /// Tagged fields that are not known here.
+    pub unknown_tags: Tags<'a>,
+}
+impl Default for Versions2<'_> {
+    fn default() -> Self {
+        Self {
+            always: 0,
+            since: 0,
+            since_too: -1,
+            since_dropped: 0,
+            until: Cow::Borrowed("x"),
+            between: false,
+            once: Ints::EMPTY,
+            unknown_tags: Tags::EMPTY,
+        }
+    }
+}
+impl<'a> Message<'a> for Versions2<'a> {
+    const NAME: &'static str = "Versions2";
+    const VERSIONS: RangeInclusive<i16> = 1..=6;
+    const FLEXIBLE: Option<i16> = None;
+    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+        self.always = r.i32()?;
+        if version >= 3 {
+            (self.since, self.since_too, self.since_dropped) = r.run()?;
+        }
+        if version <= 2 {
+            self.until = r.string(false)?;
+        }
+        if (2..=4).contains(&version) {
+            self.between = r.bool()?;
+        }
+        if version == 5 {
+            self.once = r.ints(false)?;
+        }
+        Ok(())
+    }
+    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        w.i32(self.always);
+        if version >= 3 {
+            w.run((self.since, self.since_too, self.since_dropped));
+        } else {
+            absent(self.since != 0).of("Versions2", "Since", version)?;
+            absent(self.since_too != -1).of("Versions2", "SinceToo", version)?;
+        }
+        if version <= 2 {
+            w.string(&self.until, false).of("Versions2", "Until", version)?;
+        } else {
+            absent(self.until != "x").of("Versions2", "Until", version)?;
+        }
+        if (2..=4).contains(&version) {
+            w.bool(self.between);
+        }
+        if version == 5 {
+            w.ints(&self.once, false).of("Versions2", "Once", version)?;
+        } else {
+            absent(!self.once.is_empty()).of("Versions2", "Once", version)?;
+        }
+        w.no_tags(&self.unknown_tags).of("Versions2", "unknown_tags", version)?;
+        Ok(())
+    }
+}
+/// What the schema says of the message.
+pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
+    name: "Versions2",
+    kind: Kind::Data,
+    api_key: None,
+    versions: Versions(1, 6),
+    flexible: Versions(0, -1),
+    structs: &[
+        StructDescriptor {
+            name: "Versions2",
+            fields: &[
+                field("Always", One(Type::Int32), 1, 6),
+                field("Since", One(Type::Int32), 3, 6),
+                field("SinceToo", One(Type::Int64), 3, 6).default(DefaultValue::Int(-1)),
+                field("SinceDropped", One(Type::Int16), 3, 6).ignorable(),
+                field("Until", One(Type::String), 1, 2).default(DefaultValue::Text("x")),
+                field("Between", One(Type::Bool), 2, 4).ignorable(),
+                field("Once", Many(Type::Int32), 5, 5),
+            ],
+        },
+    ],
+    recode: |bytes, version| recode::<Versions2<'_>>(bytes, version),
+};
