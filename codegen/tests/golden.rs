@@ -20,7 +20,7 @@ fn first_difference(expect: &str, found: &str) -> String {
 fn check(name: &str) {
     let folder = folder();
     let file = format!("{name}.json");
-    let schema = std::fs::read_to_string(folder.join(&file)).unwrap();
+    let schema = std::fs::read_to_string(folder.join(&file)).expect("the schema is there");
     let found = codegen::compile(&file, &schema).unwrap_or_else(|error| panic!("{error}"));
     let golden = folder.join(format!("{name}.rs"));
     let expect = std::fs::read_to_string(&golden).unwrap_or_default();
@@ -29,7 +29,7 @@ fn check(name: &str) {
     }
     let difference = first_difference(&expect, &found);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&golden, found).unwrap();
+        std::fs::write(&golden, found).expect("the text can be written");
         panic!("{} was rewritten, {difference}", golden.display());
     }
     panic!(
