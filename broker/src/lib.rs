@@ -1,3 +1,181 @@
-//! The broker.
+//! A Kafka broker that keeps everything in PostgreSQL.
+//!
+//! Start reading at [`run`]: `server` owns the sockets, `dispatch` is the table of APIs, `handlers` has one file per API,
+//! `catalog` knows the topics, `log` appends and reads. The binary reads arguments and environment; nothing here does.
 
+pub mod config;
 pub mod log;
+
+mod catalog;
+mod context;
+mod dispatch;
+mod error;
+mod handlers;
+mod server;
+mod topic_settings;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::embedded::{Embedded, EmbeddedConfig};
+use storage::{DatabaseConfig, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use catalog::Catalog;
+use config::{Config, DatabaseUrl, Endpoint};
+use context::Context;
+use log::{Log, LogConfig};
+use server::{Budget, Limits, Server};
+pub use server::{BindError, bind};
+
+/// Why a broker could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database, private or not.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// No listener was given, or its address cannot be told.
+    #[error("no address to accept connections on: {0}")]
+    Listener(std::io::Error),
+    /// Another broker serves the same database.
+    #[error("another broker has taken over this database; only one may serve it at a time")]
+    TakenOver,
+}
+
+/// A broker that accepts connections.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// What to give clients as `bootstrap.servers`.
+    pub bootstrap: Endpoint,
+    /// Where the broker listens.
+    pub listening: Vec<SocketAddr>,
+    /// The database; shown without its password.
+    pub database: DatabaseUrl,
+    /// Whether the database is the broker's own.
+    pub is_private: bool,
+    /// Kafka's id of the cluster.
+    pub cluster_id: String,
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_private {
+            "private PostgreSQL"
+        } else {
+            "PostgreSQL"
+        };
+        write!(
+            f,
+            "pg_kafka is ready: bootstrap.servers={} | {kind}: psql '{}'",
+            self.bootstrap, self.database
+        )
+    }
+}
+
+/// Runs a broker on `listeners` until `shutdown` is cancelled, then answers what is in flight, writes what is queued, and
+/// stops the private PostgreSQL. `ready` is called once, when connections are served.
+pub async fn run(
+    config: Config,
+    listeners: Vec<TcpListener>,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), Error> {
+    let embedded = match &config.database_url {
+        Some(_) => None,
+        None => Some(start_embedded(&config).await?),
+    };
+    let url = match (&embedded, &config.database_url) {
+        (Some(embedded), _) => DatabaseUrl::new(embedded.url()),
+        (None, Some(url)) => url.clone(),
+        (None, None) => DatabaseUrl::new(""),
+    };
+    let result = serve(config, &url, listeners, shutdown, ready).await;
+    if let Some(embedded) = embedded {
+        embedded.stop().await?;
+    }
+    result
+}
+
+async fn start_embedded(config: &Config) -> Result<Embedded, storage::Error> {
+    Embedded::start(&EmbeddedConfig {
+        data_dir: config.data_dir.clone(),
+        bin_dir: config.postgres_bin_dir.clone(),
+        ..EmbeddedConfig::default()
+    })
+    .await
+}
+
+async fn serve(
+    config: Config,
+    url: &DatabaseUrl,
+    listeners: Vec<TcpListener>,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), Error> {
+    let listening = listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::Listener)?;
+    let port = listening.first().map_or(0, SocketAddr::port);
+
+    let store = Store::open(&DatabaseConfig {
+        pool_size: config.database_pool_size,
+        ..DatabaseConfig::new(url.expose())
+    })
+    .await?;
+    let log = Log::open(store.clone(), Uuid::new_v4(), log_config(&config)).await?;
+    let catalog = Catalog::open(store.clone(), log.clone(), &config).await?;
+    let announcement = Ready {
+        bootstrap: config.advertised(port, None),
+        listening,
+        database: url.clone(),
+        is_private: config.database_url.is_none(),
+        cluster_id: store.cluster_id().to_owned(),
+    };
+    // A broker that lost its lane stops as if it had been told to.
+    let stopping = shutdown.child_token();
+    let limits = Limits::new(&config);
+    let context = Arc::new(Context {
+        catalog,
+        store,
+        producer_ids: Default::default(),
+        fetches: Budget::new(config.fetch_memory_bytes),
+        stopping: stopping.clone(),
+        port,
+        config,
+    });
+    ready(&announcement);
+    let server = Server::new(context, limits);
+    let taken_over = async {
+        log.fenced().await;
+        stopping.cancel();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = server.run(listeners, &stopping) => {}
+        () = taken_over => {}
+    }
+    log.stop().await;
+    if shutdown.is_cancelled() {
+        Ok(())
+    } else {
+        Err(Error::TakenOver)
+    }
+}
+
+fn log_config(config: &Config) -> LogConfig {
+    LogConfig {
+        tail_cache_bytes: config.log_cache_bytes,
+        decompressed_bytes_max: usize::try_from(config.max_decompressed_message_bytes)
+            .unwrap_or(0),
+        producer_id_expiration_ms: config.producer_id_expiration_ms,
+        stop_timeout: Duration::from_millis(config.shutdown_timeout_ms)
+            .max(Duration::from_secs(1)),
+        ..LogConfig::default()
+    }
+}

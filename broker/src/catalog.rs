@@ -1,0 +1,285 @@
+//! The topics of this broker in memory: which there are, and the open logs of their partitions. PostgreSQL holds the truth;
+//! every change is made there first.
+//!
+//! Changes are made one after the other, each in a task of its own: a client that goes away cannot stop one half way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use storage::{NewTopic, Store};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::log::{LANE, Log, Partition, TopicSettings};
+use crate::topic_settings;
+
+/// One topic with its open partitions.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    /// The key in storage.
+    pub(crate) id: i32,
+    pub(crate) topic_id: Uuid,
+    pub(crate) name: Arc<str>,
+    /// In order of their index, which is the place in this list.
+    pub(crate) partitions: Vec<Arc<Partition>>,
+    settings: Arc<TopicSettings>,
+}
+
+impl Topic {
+    pub(crate) fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// All topics.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    store: Store,
+    log: Arc<Log>,
+    topics: RwLock<Topics>,
+    /// One change at a time.
+    changes: Semaphore,
+    defaults: TopicSettings,
+}
+
+#[derive(Debug, Default)]
+struct Topics {
+    by_name: BTreeMap<Arc<str>, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+    /// The topic whose name becomes this when `.` is written as `_`.
+    by_metric_name: HashMap<String, Arc<str>>,
+}
+
+impl Topics {
+    fn insert(&mut self, topic: Arc<Topic>) {
+        let metric_name = metric_name(&topic.name);
+        self.by_metric_name.insert(metric_name, topic.name.clone());
+        self.by_id.insert(topic.topic_id, topic.clone());
+        self.by_name.insert(topic.name.clone(), topic);
+    }
+
+    fn remove(&mut self, topic: &Topic) {
+        self.by_metric_name.remove(&metric_name(&topic.name));
+        self.by_id.remove(&topic.topic_id);
+        self.by_name.remove(&topic.name);
+    }
+}
+
+/// Kafka's metrics write `.` as `_`, so two topics must not differ in these only.
+fn metric_name(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+impl Catalog {
+    /// Loads all topics and opens their logs.
+    pub(crate) async fn open(
+        store: Store,
+        log: Arc<Log>,
+        config: &Config,
+    ) -> Result<Arc<Self>, storage::Error> {
+        let catalog = Arc::new(Self {
+            store,
+            log,
+            topics: RwLock::default(),
+            changes: Semaphore::new(1),
+            defaults: topic_settings::log_defaults(config),
+        });
+        let rows = catalog.store.load_topics().await?;
+        let topics = catalog.open_logs(rows).await?;
+        let mut known = catalog.topics_mut();
+        topics.into_iter().for_each(|topic| known.insert(topic));
+        drop(known);
+        Ok(catalog)
+    }
+
+    fn topics(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topics_mut(&self) -> RwLockWriteGuard<'_, Topics> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The logs that the topics' partitions are.
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics().by_name.get(name).cloned()
+    }
+
+    pub(crate) fn by_topic_id(&self, topic_id: Uuid) -> Option<Arc<Topic>> {
+        self.topics().by_id.get(&topic_id).cloned()
+    }
+
+    /// By name.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.topics().by_name.values().cloned().collect()
+    }
+
+    /// The other topic whose name differs from `name` in `.` and `_` only.
+    pub(crate) fn colliding(&self, name: &str) -> Option<Arc<str>> {
+        let topics = self.topics();
+        let other = topics.by_metric_name.get(&metric_name(name))?;
+        (**other != *name).then(|| other.clone())
+    }
+
+    /// Creates topics; each has a result of its own, in the order asked. The outer error is one of all.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        wanted: Vec<NewTopicSpec>,
+    ) -> Result<Vec<Result<Arc<Topic>, storage::Error>>, storage::Error> {
+        let catalog = self.clone();
+        run_to_the_end(async move {
+            let _turn = catalog.changes.acquire().await;
+            let rows: Vec<NewTopic> = wanted.into_iter().map(NewTopicSpec::into_row).collect();
+            let mut results = Vec::with_capacity(rows.len());
+            for created in catalog.store.create_topics(&rows).await? {
+                results.push(match created {
+                    Ok(row) => Ok(catalog.add(row).await?),
+                    Err(error) => Err(error),
+                });
+            }
+            Ok(results)
+        })
+        .await
+    }
+
+    async fn add(&self, row: storage::Topic) -> Result<Arc<Topic>, storage::Error> {
+        let mut opened = self.open_logs(vec![row]).await?;
+        let Some(topic) = opened.pop() else {
+            return Err(fault("a created topic could not be opened"));
+        };
+        self.topics_mut().insert(topic.clone());
+        Ok(topic)
+    }
+
+    /// Deletes topics; each has a result of its own, in the order asked.
+    pub(crate) async fn delete(
+        self: &Arc<Self>,
+        topics: Vec<Arc<Topic>>,
+    ) -> Result<Vec<Result<(), storage::Error>>, storage::Error> {
+        let catalog = self.clone();
+        run_to_the_end(async move {
+            let _turn = catalog.changes.acquire().await;
+            let ids: Vec<i32> = topics.iter().map(|topic| topic.id).collect();
+            let results = catalog.store.delete_topics(&ids).await?;
+            for (topic, result) in topics.iter().zip(&results) {
+                if matches!(result, Ok(()) | Err(storage::Error::NotFound(_))) {
+                    catalog.forget(topic);
+                }
+            }
+            Ok(results)
+        })
+        .await
+    }
+
+    /// The partitions are taken from the present topic: it may have grown since `topic` was looked up.
+    fn forget(&self, topic: &Topic) {
+        let present = self.by_topic_id(topic.topic_id);
+        let Some(present) = present else { return };
+        self.topics_mut().remove(&present);
+        for partition in &present.partitions {
+            self.log.close_partition(partition);
+        }
+    }
+
+    /// Gives `topic` more partitions, `total` in all.
+    pub(crate) async fn grow(
+        self: &Arc<Self>,
+        topic: Arc<Topic>,
+        total: i32,
+    ) -> Result<(), storage::Error> {
+        let catalog = self.clone();
+        run_to_the_end(async move {
+            let _turn = catalog.changes.acquire().await;
+            let rows = catalog
+                .store
+                .create_partitions(topic.id, total, &[LANE])
+                .await?;
+            let rows: Vec<_> = rows
+                .into_iter()
+                .map(|row| (topic.name.clone(), row, topic.settings.clone()))
+                .collect();
+            let partitions = catalog.log.open_partitions(&rows).await?;
+            let grown = Topic {
+                id: topic.id,
+                topic_id: topic.topic_id,
+                name: topic.name.clone(),
+                partitions,
+                settings: topic.settings.clone(),
+            };
+            catalog.topics_mut().insert(Arc::new(grown));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn open_logs(
+        &self,
+        topics: Vec<storage::Topic>,
+    ) -> Result<Vec<Arc<Topic>>, storage::Error> {
+        let mut rows = Vec::new();
+        let mut shapes = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let name: Arc<str> = topic.name.as_str().into();
+            let settings = topic_settings::log_settings(&self.defaults, &topic.settings);
+            let settings = Arc::new(settings);
+            let partitions = topic.partitions.iter();
+            rows.extend(partitions.map(|row| (name.clone(), *row, settings.clone())));
+            shapes.push((topic, name, settings));
+        }
+        let mut opened = self.log.open_partitions(&rows).await?.into_iter();
+        let open = shapes.into_iter().map(|(topic, name, settings)| {
+            let partitions = opened.by_ref().take(topic.partitions.len()).collect();
+            Arc::new(Topic {
+                id: topic.id,
+                topic_id: topic.topic_id,
+                name,
+                partitions,
+                settings,
+            })
+        });
+        Ok(open.collect())
+    }
+}
+
+/// A topic to be created; all of it has been checked.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTopicSpec {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+    /// Name and value of the settings that were given.
+    pub(crate) settings: Vec<(String, String)>,
+}
+
+impl NewTopicSpec {
+    fn into_row(self) -> NewTopic {
+        NewTopic {
+            name: self.name,
+            topic_id: Uuid::new_v4(),
+            partitions: self.partitions,
+            lanes: vec![LANE],
+            settings: self.settings,
+        }
+    }
+}
+
+/// Runs `change` in a task of its own, so that it ends even if nobody waits for it any more.
+async fn run_to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, storage::Error>> + Send + 'static,
+) -> Result<T, storage::Error> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(error) => Err(fault(&error.to_string())),
+    }
+}
+
+fn fault(detail: &str) -> storage::Error {
+    storage::Error::Bug {
+        context: "changing the topics".into(),
+        detail: detail.to_owned(),
+    }
+}

@@ -1,0 +1,337 @@
+//! The settings of a broker: their values, defaults and checks.
+//!
+//! What each setting is called and how its text is read is in `settings`; where values come from (flags, environment,
+//! file) and which one wins is in `sources`. Nothing here reads the environment or a socket.
+
+mod settings;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub use sources::{Command, ConfigError, load};
+
+/// Every setting of the broker, checked. `Config::default()` is what runs without any flag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where connections are accepted.
+    pub listeners: Endpoint,
+    /// What clients are told to connect to. `None`: the host of `listeners`, or, where that is a wildcard, the address
+    /// the client reached us by.
+    pub advertised_listeners: Option<Endpoint>,
+    /// Open connections, all together.
+    pub max_connections: usize,
+    /// Open connections from one address.
+    pub max_connections_per_ip: usize,
+    /// A connection without a request in flight is closed after this time, in milliseconds.
+    pub connections_max_idle_ms: u64,
+    /// The largest request, in bytes, without its size field.
+    pub socket_request_max_bytes: usize,
+    /// Bytes of requests in memory, all connections together. Beyond it sockets are not read.
+    pub queued_max_request_bytes: usize,
+    /// Requests of one connection that are being worked on. Beyond it the socket is not read.
+    pub max_in_flight_requests_per_connection: usize,
+    /// How long a stop waits for requests in flight, in milliseconds.
+    pub shutdown_timeout_ms: u64,
+
+    /// This broker's number in the cluster.
+    pub node_id: i32,
+    /// The rack told to clients.
+    pub broker_rack: Option<String>,
+
+    /// Whether a Metadata request may create the topics it names.
+    pub auto_create_topics_enable: bool,
+    /// Partitions of a topic whose creator does not say.
+    pub num_partitions: i32,
+    /// The most partitions that one topic may have.
+    pub max_partitions_per_topic: i32,
+    /// The largest record batch, in bytes, of a topic without `max.message.bytes`.
+    pub message_max_bytes: i32,
+    /// The largest a record batch may become when it is decompressed to be checked, in bytes.
+    pub max_decompressed_message_bytes: i32,
+    /// Who sets the time of a record in a topic without `message.timestamp.type`.
+    pub log_message_timestamp_type: TimestampType,
+    /// How far ahead of the broker's clock a record's time may be, in milliseconds.
+    pub log_message_timestamp_after_max_ms: i64,
+    /// How far behind the broker's clock a record's time may be, in milliseconds.
+    pub log_message_timestamp_before_max_ms: i64,
+
+    /// After how long a silent idempotent producer is forgotten, in milliseconds.
+    pub producer_id_expiration_ms: i64,
+
+    /// The most record bytes in one Fetch answer.
+    pub fetch_max_bytes: i32,
+    /// Bytes of Fetch answers in memory, all connections together. Near it answers become smaller.
+    pub fetch_memory_bytes: usize,
+    /// Bytes of recent records kept in memory for consumers near the end of the log.
+    pub log_cache_bytes: usize,
+
+    /// Where the private PostgreSQL keeps its data.
+    pub data_dir: PathBuf,
+    /// A PostgreSQL to use instead of a private one.
+    pub database_url: Option<DatabaseUrl>,
+    /// Connections to the database, besides the log's writers.
+    pub database_pool_size: usize,
+    /// Where the programs of PostgreSQL (`initdb`, `postgres`) are, for a private one.
+    pub postgres_bin_dir: Option<PathBuf>,
+
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or `target=level` pairs.
+    pub log_level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: Endpoint {
+                host: "localhost".to_owned(),
+                port: 9092,
+            },
+            advertised_listeners: None,
+            max_connections: 10_000,
+            max_connections_per_ip: 10_000,
+            connections_max_idle_ms: 600_000,
+            socket_request_max_bytes: 100 * 1024 * 1024,
+            queued_max_request_bytes: 256 * 1024 * 1024,
+            max_in_flight_requests_per_connection: 64,
+            shutdown_timeout_ms: 10_000,
+            node_id: 1,
+            broker_rack: None,
+            auto_create_topics_enable: true,
+            num_partitions: 1,
+            max_partitions_per_topic: 10_000,
+            message_max_bytes: 1_048_588,
+            max_decompressed_message_bytes: 128 * 1024 * 1024,
+            log_message_timestamp_type: TimestampType::CreateTime,
+            log_message_timestamp_after_max_ms: 3_600_000,
+            log_message_timestamp_before_max_ms: i64::MAX,
+            producer_id_expiration_ms: 86_400_000,
+            fetch_max_bytes: 55 * 1024 * 1024,
+            fetch_memory_bytes: 512 * 1024 * 1024,
+            log_cache_bytes: 128 * 1024 * 1024,
+            data_dir: PathBuf::from("./data"),
+            database_url: None,
+            database_pool_size: 8,
+            postgres_bin_dir: None,
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// What a client is told to connect to: `advertised.listeners`, or the host of `listeners`, or `reached` where that
+    /// is a wildcard. `port` is the one that is listened on, which stands for 0.
+    pub(crate) fn advertised(&self, port: u16, reached: Option<SocketAddr>) -> Endpoint {
+        if let Some(advertised) = &self.advertised_listeners {
+            let port = if advertised.port == 0 {
+                port
+            } else {
+                advertised.port
+            };
+            return Endpoint {
+                host: advertised.host.clone(),
+                port,
+            };
+        }
+        let host = match reached {
+            Some(address) if self.listeners.is_wildcard() => address.ip().to_canonical().to_string(),
+            None if self.listeners.is_wildcard() => "localhost".to_owned(),
+            _ => self.listeners.host.clone(),
+        };
+        Endpoint { host, port }
+    }
+
+    /// What no single setting can check for itself.
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.queued_max_request_bytes < self.socket_request_max_bytes {
+            return Err(ConfigError::Conflict(
+                "queued.max.request.bytes must be at least socket.request.max.bytes, else the largest request never fits",
+            ));
+        }
+        if let Some(advertised) = &self.advertised_listeners
+            && advertised.is_wildcard()
+        {
+            return Err(ConfigError::Conflict(
+                "advertised.listeners must name a host that clients can connect to",
+            ));
+        }
+        if self.num_partitions > self.max_partitions_per_topic {
+            return Err(ConfigError::Conflict(
+                "num.partitions must not be above max.partitions.per.topic",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A host and a port. Written `PLAINTEXT://host:port`, the scheme may be left out; an empty host is every address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// A name or an address, without brackets; empty for every address of this machine.
+    pub host: String,
+    /// The TCP port; 0 lets the system choose.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// Whether this names no particular host, so that it cannot be told to clients.
+    pub fn is_wildcard(&self) -> bool {
+        matches!(self.host.as_str(), "" | "0.0.0.0" | "::")
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(',') {
+            return Err("one listener is served, not several".to_owned());
+        }
+        let address = match text.split_once("://") {
+            Some(("PLAINTEXT", address)) => address,
+            Some((scheme, _)) => {
+                return Err(format!(
+                    "only PLAINTEXT:// is served, not {scheme}://; write PLAINTEXT://host:port"
+                ));
+            }
+            None => text,
+        };
+        let (host, port) = address
+            .rsplit_once(':')
+            .ok_or_else(|| "the port is missing; write PLAINTEXT://host:port".to_owned())?;
+        let port = port
+            .parse()
+            .map_err(|_| format!("`{port}` is not a port (0 to 65535)"))?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        match bare {
+            Some(address) => Ok(Self {
+                host: address.to_owned(),
+                port,
+            }),
+            None if host.contains(':') => {
+                Err("an IPv6 address is written in brackets: PLAINTEXT://[::1]:9092".to_owned())
+            }
+            None => Ok(Self {
+                host: host.to_owned(),
+                port,
+            }),
+        }
+    }
+}
+
+/// A PostgreSQL connection string. Its `Debug` and `Display` hide the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Takes any text; whether it can be used shows when the database is opened.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The whole string, password and all.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(hidden) = hide_url_password(&self.0) {
+            return f.write_str(&hidden);
+        }
+        let words: Vec<&str> = self
+            .0
+            .split_whitespace()
+            .map(|word| match word.split_once('=') {
+                Some(("password", _)) => "password=***",
+                _ => word,
+            })
+            .collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// `scheme://user:password@host` with the password replaced; `None` when the text has no such part.
+fn hide_url_password(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (credentials, host) = rest.rsplit_once('@')?;
+    let (user, _) = credentials.split_once(':')?;
+    Some(format!("{scheme}://{user}:***@{host}"))
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
+}
+
+/// Who sets the time of a record: Kafka's `message.timestamp.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer.
+    CreateTime,
+    /// The broker, when it appends.
+    LogAppendTime,
+}
+
+impl TimestampType {
+    /// Kafka's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CreateTime => "CreateTime",
+            Self::LogAppendTime => "LogAppendTime",
+        }
+    }
+}
+
+impl FromStr for TimestampType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "CreateTime" => Ok(Self::CreateTime),
+            "LogAppendTime" => Ok(Self::LogAppendTime),
+            _ => Err("write CreateTime or LogAppendTime".to_owned()),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("write text or json".to_owned()),
+        }
+    }
+}

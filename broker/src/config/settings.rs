@@ -1,0 +1,278 @@
+//! The table of settings: name, place in the help, what its value looks like, how it is read and shown.
+//!
+//! Kafka's names are used where Kafka has the setting. One row here is all that a new setting needs besides its field.
+
+use std::path::PathBuf;
+
+use super::{Config, DatabaseUrl, Endpoint, LogFormat, TimestampType};
+
+/// One setting.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// The heading it stands under.
+    pub(super) section: &'static str,
+    /// The dotted name, as in a Kafka `server.properties`.
+    pub(super) name: &'static str,
+    /// What a value looks like, for the help.
+    pub(super) value: &'static str,
+    /// One or two sentences.
+    pub(super) help: &'static str,
+    /// The least value of a number.
+    pub(super) at_least: i64,
+    /// Reads a text into the field.
+    pub(super) set: fn(&mut Config, &str, i64) -> Result<(), String>,
+    /// The field as a text; empty when it has no value.
+    pub(super) show: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// `num.partitions` is the flag `--num-partitions`.
+    pub(super) fn flag(&self) -> String {
+        self.name.replace('.', "-")
+    }
+
+    /// `num.partitions` is the variable `PG_KAFKA_NUM_PARTITIONS`.
+    pub(super) fn variable(&self) -> String {
+        format!(
+            "{}{}",
+            super::sources::VARIABLE_PREFIX,
+            self.name.replace('.', "_").to_uppercase()
+        )
+    }
+}
+
+/// A value that a setting can have.
+trait Value: Sized {
+    fn read(text: &str, at_least: i64) -> Result<Self, String>;
+    fn show(&self) -> String;
+}
+
+macro_rules! numbers {
+    ($($number:ty)*) => { $(
+        impl Value for $number {
+            fn read(text: &str, at_least: i64) -> Result<Self, String> {
+                let number: i64 = text.trim().parse().map_err(|_| "a whole number is needed".to_owned())?;
+                if number < at_least {
+                    return Err(format!("the least value is {at_least}"));
+                }
+                Self::try_from(number).map_err(|_| format!("the largest value is {}", Self::MAX))
+            }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )* };
+}
+numbers! { i32 i64 u64 usize }
+
+impl Value for bool {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("write true or false".to_owned()),
+        }
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for String {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for PathBuf {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a path is needed".to_owned());
+        }
+        Ok(Self::from(text))
+    }
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Value for DatabaseUrl {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        Ok(Self::new(text))
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Endpoint {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        text.parse()
+    }
+    fn show(&self) -> String {
+        format!("PLAINTEXT://{self}")
+    }
+}
+
+impl Value for TimestampType {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        text.parse()
+    }
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Value for LogFormat {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        text.parse()
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Text => "text".to_owned(),
+            Self::Json => "json".to_owned(),
+        }
+    }
+}
+
+/// An empty text is no value.
+impl<T: Value> Value for Option<T> {
+    fn read(text: &str, at_least: i64) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        T::read(text, at_least).map(Some)
+    }
+    fn show(&self) -> String {
+        self.as_ref().map(T::show).unwrap_or_default()
+    }
+}
+
+macro_rules! setting {
+    ($section:expr, $name:literal, $field:ident, $value:literal, at_least $least:expr, $help:literal) => {
+        Setting {
+            section: $section,
+            name: $name,
+            value: $value,
+            help: $help,
+            at_least: $least,
+            set: |config, text, at_least| {
+                config.$field = Value::read(text, at_least)?;
+                Ok(())
+            },
+            show: |config| Value::show(&config.$field),
+        }
+    };
+    ($section:expr, $name:literal, $field:ident, $value:literal, $help:literal) => {
+        setting!($section, $name, $field, $value, at_least i64::MIN, $help)
+    };
+}
+
+const NETWORK: &str = "Network";
+const TOPICS: &str = "Topics";
+const READING: &str = "Reading";
+const DATABASE: &str = "Database";
+const PROCESS: &str = "Process";
+
+/// All settings, in the order of the help and of the printed file.
+#[rustfmt::skip] // a table: one row a setting
+pub(super) const SETTINGS: &[Setting] = &[
+    setting!(NETWORK, "listeners", listeners, "PLAINTEXT://HOST:PORT",
+        "Where connections are accepted. An empty host is every address; connections are neither encrypted nor authenticated."),
+    setting!(NETWORK, "advertised.listeners", advertised_listeners, "PLAINTEXT://HOST:PORT",
+        "What clients are told to connect to. Without it, the host of `listeners` or, if that is empty, the address the client reached the broker by."),
+    setting!(NETWORK, "max.connections", max_connections, "COUNT", at_least 1,
+        "Open connections, all together. More are closed as they come."),
+    setting!(NETWORK, "max.connections.per.ip", max_connections_per_ip, "COUNT", at_least 1,
+        "Open connections from one address."),
+    setting!(NETWORK, "connections.max.idle.ms", connections_max_idle_ms, "MS", at_least 1,
+        "A connection without any request for this long is closed."),
+    setting!(NETWORK, "socket.request.max.bytes", socket_request_max_bytes, "BYTES", at_least 1024,
+        "The largest request. A larger one closes its connection."),
+    setting!(NETWORK, "queued.max.request.bytes", queued_max_request_bytes, "BYTES", at_least 1024,
+        "Bytes of requests in memory, all connections together. Beyond it sockets are left unread until others are answered."),
+    setting!(NETWORK, "max.in.flight.requests.per.connection", max_in_flight_requests_per_connection, "COUNT", at_least 1,
+        "Requests of one connection that are worked on at the same time. Beyond it its socket is left unread."),
+    setting!(NETWORK, "shutdown.timeout.ms", shutdown_timeout_ms, "MS", at_least 0,
+        "How long a stop waits for requests in flight."),
+    setting!(TOPICS, "auto.create.topics.enable", auto_create_topics_enable, "true|false",
+        "Whether a client that asks for an unknown topic, and wants it created, gets it."),
+    setting!(TOPICS, "num.partitions", num_partitions, "COUNT", at_least 1,
+        "Partitions of a topic whose creator does not say."),
+    setting!(TOPICS, "max.partitions.per.topic", max_partitions_per_topic, "COUNT", at_least 1,
+        "The most partitions that one topic may have."),
+    setting!(TOPICS, "message.max.bytes", message_max_bytes, "BYTES", at_least 0,
+        "The largest record batch, as sent. A topic's max.message.bytes goes before it."),
+    setting!(TOPICS, "max.decompressed.message.bytes", max_decompressed_message_bytes, "BYTES", at_least 1024,
+        "The largest that a compressed record batch may become when it is read to be checked."),
+    setting!(TOPICS, "log.message.timestamp.type", log_message_timestamp_type, "CreateTime|LogAppendTime",
+        "Who sets the time of a record. A topic's message.timestamp.type goes before it."),
+    setting!(TOPICS, "log.message.timestamp.after.max.ms", log_message_timestamp_after_max_ms, "MS", at_least 0,
+        "How far ahead of this machine's clock a record's time may be."),
+    setting!(TOPICS, "log.message.timestamp.before.max.ms", log_message_timestamp_before_max_ms, "MS", at_least 0,
+        "How far behind this machine's clock a record's time may be."),
+    setting!(TOPICS, "producer.id.expiration.ms", producer_id_expiration_ms, "MS", at_least 1,
+        "After how long a silent idempotent producer is forgotten."),
+    setting!(READING, "fetch.max.bytes", fetch_max_bytes, "BYTES", at_least 1024,
+        "The most record bytes in one answer to a consumer. A first batch that is larger is sent all the same."),
+    setting!(READING, "fetch.memory.bytes", fetch_memory_bytes, "BYTES", at_least 1_048_576,
+        "Bytes of answers to consumers in memory, all connections together. Near it answers become smaller."),
+    setting!(READING, "log.cache.bytes", log_cache_bytes, "BYTES", at_least 0,
+        "Memory for the newest records, so that consumers near the end need no database."),
+    setting!(DATABASE, "data.dir", data_dir, "DIR",
+        "Where the private PostgreSQL keeps its data. Not used with database.url."),
+    setting!(DATABASE, "database.url", database_url, "URL",
+        "A PostgreSQL (14 or later) to use instead of a private one: postgres://user:password@host/database. Better given as the environment variable, which other users cannot see."),
+    setting!(DATABASE, "database.pool.size", database_pool_size, "COUNT", at_least 1,
+        "Connections to the database for reading and administration. The log's writers have their own."),
+    setting!(DATABASE, "postgres.bin.dir", postgres_bin_dir, "DIR",
+        "Where initdb and postgres are, for the private PostgreSQL. Without it PATH and the usual places are searched."),
+    setting!(PROCESS, "node.id", node_id, "NUMBER", at_least 0,
+        "This broker's number in the cluster."),
+    setting!(PROCESS, "broker.rack", broker_rack, "NAME",
+        "The rack or zone of this broker, told to clients."),
+    setting!(PROCESS, "log.format", log_format, "text|json",
+        "How log lines look."),
+    setting!(PROCESS, "log.level", log_level, "LEVEL",
+        "Which log lines are written: error, warn, info, debug or trace, or pairs such as broker=debug."),
+];
+
+/// Other names that Kafka has for the same setting.
+pub(super) const SYNONYMS: &[(&str, &str)] = &[("broker.id", "node.id")];
+
+/// The setting with this dotted name.
+pub(super) fn find(name: &str) -> Option<&'static Setting> {
+    let name = SYNONYMS
+        .iter()
+        .find(|(synonym, _)| *synonym == name)
+        .map_or(name, |(_, name)| name);
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The known name closest to an unknown one, when it is close enough to be meant.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    SETTINGS
+        .iter()
+        .map(|setting| (distance(name, setting.name), setting.name))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len() / 3)
+        .map(|(_, known)| known)
+}
+
+/// Levenshtein's distance: insertions, deletions and changes of one character.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut previous: Vec<usize> = (0..=right.len()).collect();
+    for (row, l) in left.chars().enumerate() {
+        let mut current = vec![row + 1];
+        for (column, r) in right.iter().enumerate() {
+            let change = previous[column] + usize::from(l != *r);
+            current.push(change.min(previous[column + 1] + 1).min(current[column] + 1));
+        }
+        previous = current;
+    }
+    previous[right.len()]
+}

@@ -1,0 +1,192 @@
+//! Produce (key 0), v3-v13; v0-v2 carry older record formats and are only advertised.
+//!
+//! v5: log start offset. v7: zstd (KIP-110). v8: errors of single records (KIP-467). v13: topic ids (KIP-516).
+//! Transactions are not served: a transactional batch is refused. Unlike Kafka, null records are answered (INVALID_RECORD),
+//! and a partition that is named twice is appended to twice.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::ErrorCode;
+use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use protocol::messages::{ProduceRequest, ProduceResponse};
+
+use crate::catalog::Topic;
+use crate::context::Request;
+use crate::dispatch::Reply;
+use crate::error::Failure;
+use crate::log::{AppendError, AppendOptions, Appended};
+
+/// Kafka's local append does not count against the request's timeout; a commit is our local append, so it gets this long
+/// even where the request allows less.
+const COMMIT_PATIENCE_MIN: Duration = Duration::from_secs(5);
+
+/// zstd is allowed from this version on.
+const ZSTD_VERSION: i16 = 7;
+
+/// One partition's outcome, once its batch is committed or refused.
+type Outcome = Pin<Box<dyn Future<Output = Result<Appended, Refusal>> + Send>>;
+
+/// Why a partition's records were not appended.
+struct Refusal {
+    failure: Failure,
+    /// Index and fault of single records.
+    records: Vec<(i32, String)>,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            records: Vec::new(),
+        }
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        let failure = Failure::from(&error);
+        let records = match error {
+            AppendError::InvalidRecord { records, .. }
+            | AppendError::InvalidTimestamp { records, .. } => records,
+            _ => Vec::new(),
+        };
+        Self { failure, records }
+    }
+}
+
+pub(crate) async fn handle<'a>(
+    request: &Request,
+    body: ProduceRequest<'a>,
+) -> Reply<ProduceResponse<'a>> {
+    let acks = body.acks;
+    // Everything up to the first wait happens in the order of the connection's requests: all batches are queued here.
+    let queued: Vec<_> = body
+        .topic_data
+        .into_iter()
+        .map(|topic| queue_topic(request, topic, acks, body.timeout_ms))
+        .collect();
+    let mut responses = Vec::with_capacity(queued.len());
+    let mut first_failure = None;
+    for (mut response, partitions) in queued {
+        for (index, outcome) in partitions {
+            let outcome = outcome.await;
+            if let (None, Err(refusal)) = (&first_failure, &outcome) {
+                first_failure = Some(refusal.failure.code);
+            }
+            response
+                .partition_responses
+                .push(partition_response(index, outcome));
+        }
+        responses.push(response);
+    }
+    match (acks, first_failure) {
+        (0, None) => Reply::Nothing,
+        (0, Some(code)) => Reply::Close(format!("Produce with acks=0: {}", code.name())),
+        _ => Reply::Message(ProduceResponse {
+            responses,
+            ..ProduceResponse::default()
+        }),
+    }
+}
+
+fn queue_topic<'a>(
+    request: &Request,
+    data: TopicProduceData<'a>,
+    acks: i16,
+    timeout_ms: i32,
+) -> (TopicProduceResponse<'a>, Vec<(i32, Outcome)>) {
+    let topic = find(request, &data.name, data.topic_id);
+    let timeout = Duration::from_millis(timeout_ms.try_into().unwrap_or(0));
+    let options = AppendOptions {
+        timeout: timeout.max(COMMIT_PATIENCE_MIN),
+        zstd_allowed: request.version >= ZSTD_VERSION,
+    };
+    let partitions = data.partition_data.iter().map(|partition| {
+        let outcome = match (&topic, acks) {
+            (_, ..-1 | 2..) => refused(Failure::of(ErrorCode::InvalidRequiredAcks)),
+            (Err(failure), _) => refused(failure.clone()),
+            (Ok(topic), _) => queue(request, topic, partition, options),
+        };
+        (partition.index, outcome)
+    });
+    let partitions = partitions.collect();
+    let response = TopicProduceResponse {
+        name: data.name,
+        topic_id: data.topic_id,
+        ..TopicProduceResponse::default()
+    };
+    (response, partitions)
+}
+
+fn find(request: &Request, name: &Cow<'_, str>, topic_id: uuid::Uuid) -> Result<Arc<Topic>, Failure> {
+    let catalog = &request.context().catalog;
+    if request.version >= 13 {
+        let topic = catalog.by_topic_id(topic_id);
+        topic.ok_or_else(|| Failure::of(ErrorCode::UnknownTopicId))
+    } else {
+        let topic = catalog.by_name(name);
+        topic.ok_or_else(|| Failure::of(ErrorCode::UnknownTopicOrPartition))
+    }
+}
+
+/// The batch has its place in the log's queue when this returns.
+fn queue(
+    request: &Request,
+    topic: &Topic,
+    data: &PartitionProduceData<'_>,
+    options: AppendOptions,
+) -> Outcome {
+    let Some(partition) = topic.partition(data.index) else {
+        return refused(Failure::of(ErrorCode::UnknownTopicOrPartition));
+    };
+    let Some(records) = data.records.as_wire().filter(|bytes| !bytes.is_empty()) else {
+        let text = "a Produce request carries exactly one record batch for a partition";
+        return refused(Failure::new(ErrorCode::InvalidRecord, text));
+    };
+    let appended = partition.append(request.share(records), options);
+    Box::pin(async move { appended.await.map_err(Refusal::from) })
+}
+
+fn refused(failure: Failure) -> Outcome {
+    Box::pin(std::future::ready(Err(failure.into())))
+}
+
+fn partition_response<'a>(
+    index: i32,
+    outcome: Result<Appended, Refusal>,
+) -> PartitionProduceResponse<'a> {
+    match outcome {
+        Ok(appended) => PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: appended.log_start_offset,
+            ..PartitionProduceResponse::default()
+        },
+        Err(Refusal { failure, records }) => {
+            let records = records.into_iter().map(|(batch_index, message)| {
+                BatchIndexAndErrorMessage {
+                    batch_index,
+                    batch_index_error_message: Some(message.into()),
+                    ..BatchIndexAndErrorMessage::default()
+                }
+            });
+            PartitionProduceResponse {
+                index,
+                error_code: failure.code.code(),
+                base_offset: -1,
+                log_append_time_ms: -1,
+                log_start_offset: -1,
+                record_errors: records.collect(),
+                error_message: failure.message.map(Into::into),
+                ..PartitionProduceResponse::default()
+            }
+        }
+    }
+}

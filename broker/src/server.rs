@@ -1,0 +1,63 @@
+//! Sockets: accepting, framing, limits, back-pressure. Nothing else of the broker touches a socket, and nothing here
+//! knows what a request means.
+
+mod budget;
+mod connection;
+mod frame;
+mod listener;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use budget::{Budget, Reserved};
+pub use listener::{BindError, bind};
+pub(crate) use listener::{Limits, Server};
+
+use std::io;
+
+/// Why a connection ends other than by its client closing it between two requests.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    /// The size field is negative, too small for a header, or above `socket.request.max.bytes`.
+    #[error("a request of {size} bytes was announced, the limit is {limit}{}", size_hint(*.size))]
+    Size {
+        /// As announced.
+        size: i32,
+        /// The present limit.
+        limit: usize,
+    },
+    /// A request that is not one.
+    #[error("a request that cannot be read: {0}")]
+    Malformed(String),
+    /// The client stopped in the middle of a request.
+    #[error("the client stopped in the middle of a request")]
+    Truncated,
+    /// The client sent or took nothing for too long in the middle of a request or an answer.
+    #[error("no progress for {0} s in the middle of {1}")]
+    Stalled(u64, &'static str),
+    /// No memory came free for a request that had begun to arrive.
+    #[error("no memory for requests came free for {0} s (queued.max.request.bytes)")]
+    NoMemory(u64),
+    /// A request that asks for no answer failed: closing is the only way to tell.
+    #[error("a request without an answer failed: {0}")]
+    Unanswerable(String),
+    /// The network.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl ConnectionError {
+    /// Whether the network or the client's end is the cause, which is not worth a line in the log.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+}
+
+/// The size fields that other protocols make when they are taken for ours.
+fn size_hint(size: i32) -> &'static str {
+    match &size.to_be_bytes() {
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" => " (it looks like HTTP)",
+        [0x16, 0x03, ..] => " (it looks like TLS)",
+        b"SSH-" => " (it looks like SSH)",
+        _ => "",
+    }
+}

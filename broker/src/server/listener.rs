@@ -1,0 +1,272 @@
+//! Accepting connections, within the limits, until the broker is told to stop.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Budget, connection};
+use crate::config::{Config, Endpoint};
+use crate::context::{Context, Session};
+
+/// Connections the system holds for us until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Accepting goes on after this when the system has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why no connections can be accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The host of `listeners` has no address.
+    #[error("listeners: `{0}` has no address")]
+    NoAddress(String),
+    /// The address cannot be used.
+    #[error("listeners: cannot listen on {0}: {1}")]
+    Unusable(SocketAddr, io::Error),
+    /// The name cannot be looked up.
+    #[error("listeners: cannot look up `{0}`: {1}")]
+    Lookup(String, io::Error),
+}
+
+/// Listens on every address of `endpoint`: both that `localhost` has, or all of IPv4 and IPv6 for an empty host. Addresses of a
+/// family that the machine does not have are passed over.
+pub async fn bind(endpoint: &Endpoint) -> Result<Vec<TcpListener>, BindError> {
+    let addresses = addresses(endpoint).await?;
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut port = endpoint.port;
+    let mut failure = None;
+    for mut address in addresses {
+        address.set_port(port);
+        match listen(address) {
+            Ok(listener) => {
+                if let Ok(local) = listener.local_addr() {
+                    port = local.port();
+                }
+                listeners.push(listener);
+            }
+            Err(error) if is_missing_family(&error) => failure = Some((address, error)),
+            Err(error) => return Err(BindError::Unusable(address, error)),
+        }
+    }
+    match (listeners.is_empty(), failure) {
+        (true, Some((address, error))) => Err(BindError::Unusable(address, error)),
+        (true, None) => Err(BindError::NoAddress(endpoint.host.clone())),
+        (false, _) => Ok(listeners),
+    }
+}
+
+async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, BindError> {
+    if endpoint.host.is_empty() {
+        let wildcards: [IpAddr; 2] = [
+            std::net::Ipv4Addr::UNSPECIFIED.into(),
+            std::net::Ipv6Addr::UNSPECIFIED.into(),
+        ];
+        return Ok(wildcards
+            .map(|address| SocketAddr::new(address, endpoint.port))
+            .to_vec());
+    }
+    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(|error| BindError::Lookup(endpoint.host.clone(), error))?;
+    let mut addresses: Vec<SocketAddr> = found.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn is_missing_family(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.kind() == io::ErrorKind::Unsupported
+        || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// What connections may take, and what they share.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(super) connections_max: usize,
+    pub(super) connections_per_ip_max: usize,
+    pub(super) idle: Duration,
+    pub(super) request_bytes_max: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) shutdown_timeout: Duration,
+    pub(super) requests: Budget,
+}
+
+impl Limits {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            connections_max: config.max_connections,
+            connections_per_ip_max: config.max_connections_per_ip,
+            idle: Duration::from_millis(config.connections_max_idle_ms),
+            request_bytes_max: config.socket_request_max_bytes,
+            in_flight_max: config.max_in_flight_requests_per_connection,
+            shutdown_timeout: Duration::from_millis(config.shutdown_timeout_ms),
+            requests: Budget::new(config.queued_max_request_bytes),
+        }
+    }
+}
+
+/// Everything that accepts and serves connections.
+#[derive(Debug)]
+pub(crate) struct Server {
+    context: Arc<Context>,
+    limits: Arc<Limits>,
+    open: Mutex<Open>,
+    tasks: TaskTracker,
+}
+
+/// The connections that are open.
+#[derive(Debug, Default)]
+struct Open {
+    count: usize,
+    per_ip: HashMap<IpAddr, usize>,
+}
+
+impl Server {
+    pub(crate) fn new(context: Arc<Context>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            context,
+            limits: Arc::new(limits),
+            open: Mutex::default(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Accepts from all of `listeners` until `shutdown`, then waits for the connections to answer what they have begun,
+    /// at most `shutdown.timeout.ms` and a second.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        listeners: Vec<TcpListener>,
+        shutdown: &CancellationToken,
+    ) {
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| tokio::spawn(self.clone().accept(listener, shutdown.clone())))
+            .collect();
+        shutdown.cancelled().await;
+        for task in accepting {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a listener ended by a fault in this program");
+            }
+        }
+        self.tasks.close();
+        let patience = self.limits.shutdown_timeout + Duration::from_secs(1);
+        if tokio::time::timeout(patience, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = self.tasks.len(),
+                "connections still had requests in flight when the time for stopping was over"
+            );
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer, &shutdown),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, shutdown: &CancellationToken) {
+        let permit = match self.permit(peer.ip()) {
+            Ok(permit) => permit,
+            Err(limit) => {
+                tracing::warn!(%peer, limit, "a connection is one too many and was closed");
+                return;
+            }
+        };
+        let Ok(local) = stream.local_addr() else {
+            return;
+        };
+        let session = Arc::new(Session::new(self.context.clone(), peer, local));
+        let (limits, shutdown) = (self.limits.clone(), shutdown.clone());
+        self.tasks.spawn(async move {
+            tracing::debug!(%peer, "connected");
+            match connection::serve(stream, session, limits, shutdown).await {
+                Ok(()) => tracing::debug!(%peer, "closed"),
+                Err(error) if error.is_ordinary() => {
+                    tracing::debug!(%peer, %error, "connection lost");
+                }
+                Err(error) => tracing::warn!(%peer, %error, "connection closed"),
+            }
+            drop(permit);
+        });
+    }
+
+    /// Counts a connection; the name of the limit it would pass is the error.
+    fn permit(self: &Arc<Self>, ip: IpAddr) -> Result<Permit, &'static str> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.count >= self.limits.connections_max {
+            return Err("max.connections");
+        }
+        let from_ip = open.per_ip.entry(ip).or_default();
+        if *from_ip >= self.limits.connections_per_ip_max {
+            return Err("max.connections.per.ip");
+        }
+        *from_ip += 1;
+        open.count += 1;
+        Ok(Permit {
+            server: self.clone(),
+            ip,
+        })
+    }
+}
+
+/// One counted connection; uncounted when dropped, by a panic too.
+#[derive(Debug)]
+struct Permit {
+    server: Arc<Server>,
+    ip: IpAddr,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self
+            .server
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.count = open.count.saturating_sub(1);
+        if let Some(count) = open.per_ip.get_mut(&self.ip) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                open.per_ip.remove(&self.ip);
+            }
+        }
+    }
+}
