@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::ApiKey;
-use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader};
+use protocol::messages::RequestHeader;
 use protocol::wire::{Reader, Tags, Writer};
 use protocol::{EncodeError, Message};
 
@@ -197,7 +197,7 @@ fn encode<'a, M: Message<'a>>(
     let size = writer.begin_i32_length();
     writer.i32(correlation_id);
     if key.response_header_version(version) > 0 {
-        writer.unknown_tags(&Tags::default()).map_err(fault)?;
+        writer.unknown_tags(&Tags::default(), M::NAME, version)?;
     }
     message.write(&mut writer, version)?;
     writer.end_i32_length(size).map_err(fault)?;

@@ -130,6 +130,7 @@ fn command_line() -> clap::Command {
         } else {
             format!("{} [default: {default}]", setting.help)
         };
+        let help = format!("{help} [env: {}]", setting.variable());
         let synonyms = SYNONYMS.iter().filter(|(_, name)| *name == setting.name);
         command = command.arg(
             Arg::new(setting.name)

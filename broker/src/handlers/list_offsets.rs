@@ -60,7 +60,11 @@ pub(crate) async fn handle<'a>(
             } else {
                 look_up(request.version, topic.as_deref(), partition).await
             };
-            partitions.push(partition_response(partition.partition_index, found));
+            partitions.push(partition_response(
+                request.version,
+                partition.partition_index,
+                found,
+            ));
         }
         topics.push(ListOffsetsTopicResponse {
             name: wanted.name,
@@ -132,6 +136,7 @@ async fn find(partition: &Partition, timestamp: i64) -> Result<Found, ReadError>
 }
 
 fn partition_response<'a>(
+    version: i16,
     partition_index: i32,
     found: Result<Found, ErrorCode>,
 ) -> ListOffsetsPartitionResponse<'a> {
@@ -144,7 +149,12 @@ fn partition_response<'a>(
         error_code: code.code(),
         timestamp: found.timestamp_ms,
         offset: found.offset,
-        leader_epoch: found.leader_epoch,
+        // Older versions cannot carry it.
+        leader_epoch: if version >= 4 {
+            found.leader_epoch
+        } else {
+            NOTHING.leader_epoch
+        },
         ..ListOffsetsPartitionResponse::default()
     }
 }

@@ -73,7 +73,7 @@ where
             Ok(granted) => reserved.merge(granted),
             Err(_) => return Err(ConnectionError::NoMemory(MEMORY_WAIT.as_secs())),
         }
-        bytes.reserve_exact(more);
+        bytes.reserve(more);
         read_part(reader, &mut bytes, more).await?;
     }
     Ok(Frame {
