@@ -140,7 +140,9 @@ impl Config {
             };
         }
         let host = match reached {
-            Some(address) if self.listeners.is_wildcard() => address.ip().to_canonical().to_string(),
+            Some(address) if self.listeners.is_wildcard() => {
+                address.ip().to_canonical().to_string()
+            }
             None if self.listeners.is_wildcard() => "localhost".to_owned(),
             _ => self.listeners.host.clone(),
         };

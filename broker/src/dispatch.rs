@@ -70,7 +70,14 @@ struct Head {
 
 macro_rules! api {
     ($name:ident, $versions:expr, $handler:path, $request:ident, $response:ident) => {
-        api!($name, $versions, *$versions.start(), $handler, $request, $response)
+        api!(
+            $name,
+            $versions,
+            *$versions.start(),
+            $handler,
+            $request,
+            $response
+        )
     };
     ($name:ident, $versions:expr, $advertised_min:expr, $handler:path, $request:ident, $response:ident) => {
         Api {
@@ -83,7 +90,8 @@ macro_rules! api {
                     let mut reader = Reader::new(frame.get(head.body_at..).unwrap_or_default());
                     let mut body = protocol::messages::$request::default();
                     if let Err(error) = body.read(&mut reader, request.version) {
-                        let text = format!("{} v{}: {error}", ApiKey::$name.name(), request.version);
+                        let text =
+                            format!("{} v{}: {error}", ApiKey::$name.name(), request.version);
                         return Answer::Close(ConnectionError::Malformed(text));
                     }
                     let reply: Reply<protocol::messages::$response<'_>> =

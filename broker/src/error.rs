@@ -40,7 +40,10 @@ impl From<&storage::Error> for Failure {
             Error::Fenced { .. } => Self::of(ErrorCode::NotLeaderOrFollower),
             Error::Conflict(_) | Error::Unavailable { .. } => {
                 tracing::warn!(%error, "a request failed and may be tried again");
-                Self::new(ErrorCode::KafkaStorageError, "the database is not available")
+                Self::new(
+                    ErrorCode::KafkaStorageError,
+                    "the database is not available",
+                )
             }
             Error::Newer { .. } | Error::Setup(_) | Error::Bug { .. } => {
                 tracing::error!(%error, "a request failed");

@@ -29,8 +29,8 @@ use catalog::Catalog;
 use config::{Config, DatabaseUrl, Endpoint};
 use context::Context;
 use log::{Log, LogConfig};
-use server::{Budget, Limits, Server};
 pub use server::{BindError, bind};
+use server::{Budget, Limits, Server};
 
 /// Why a broker could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -171,11 +171,9 @@ async fn serve(
 fn log_config(config: &Config) -> LogConfig {
     LogConfig {
         tail_cache_bytes: config.log_cache_bytes,
-        decompressed_bytes_max: usize::try_from(config.max_decompressed_message_bytes)
-            .unwrap_or(0),
+        decompressed_bytes_max: usize::try_from(config.max_decompressed_message_bytes).unwrap_or(0),
         producer_id_expiration_ms: config.producer_id_expiration_ms,
-        stop_timeout: Duration::from_millis(config.shutdown_timeout_ms)
-            .max(Duration::from_secs(1)),
+        stop_timeout: Duration::from_millis(config.shutdown_timeout_ms).max(Duration::from_secs(1)),
         ..LogConfig::default()
     }
 }

@@ -5,8 +5,6 @@ mod budget;
 mod connection;
 mod frame;
 mod listener;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use budget::{Budget, Reserved};
 pub use listener::{BindError, bind};

@@ -9,8 +9,12 @@ use protocol::records::TimestampType;
 /// What values a setting takes.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    Int { least: i32 },
-    Long { least: i64 },
+    Int {
+        least: i32,
+    },
+    Long {
+        least: i64,
+    },
     /// Between 0 and 1.
     Ratio,
     Boolean,
@@ -41,14 +45,7 @@ const fn row(name: &'static str, kind: Kind, default: &'static str) -> TopicSett
 }
 
 const LONG_MAX: &str = "9223372036854775807";
-const COMPRESSION_TYPES: &[&str] = &[
-    "uncompressed",
-    "zstd",
-    "lz4",
-    "snappy",
-    "gzip",
-    "producer",
-];
+const COMPRESSION_TYPES: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
 /// In Kafka's order: by name.
 #[rustfmt::skip] // a table: one row a setting
@@ -119,9 +116,12 @@ impl TopicSetting {
     /// Whether `value` will do; the error is Kafka's text.
     pub(crate) fn check(&self, value: &str) -> Result<(), String> {
         let text = value.trim();
-        self.kind
-            .check(text)
-            .map_err(|reason| format!("Invalid value {value} for configuration {}: {reason}", self.name))
+        self.kind.check(text).map_err(|reason| {
+            format!(
+                "Invalid value {value} for configuration {}: {reason}",
+                self.name
+            )
+        })
     }
 }
 
@@ -261,8 +261,7 @@ mod tests {
         refused("retention.ms", "-5", least);
         let large = "Invalid value 3000000000 for configuration max.message.bytes: Not a number of type INT";
         refused("max.message.bytes", "3000000000", large);
-        let policy =
-            "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete";
+        let policy = "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete";
         refused("cleanup.policy", "foo", policy);
         let ratio = "Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no more than 1";
         refused("min.cleanable.dirty.ratio", "1.5", ratio);

@@ -270,7 +270,11 @@ fn distance(left: &str, right: &str) -> usize {
         let mut current = vec![row + 1];
         for (column, r) in right.iter().enumerate() {
             let change = previous[column] + usize::from(l != *r);
-            current.push(change.min(previous[column + 1] + 1).min(current[column] + 1));
+            current.push(
+                change
+                    .min(previous[column + 1] + 1)
+                    .min(current[column] + 1),
+            );
         }
         previous = current;
     }

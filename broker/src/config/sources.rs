@@ -186,10 +186,7 @@ fn apply_flags(config: &mut Config, matches: &ArgMatches) -> Result<(), ConfigEr
     Ok(())
 }
 
-fn apply_variables(
-    config: &mut Config,
-    variables: &[(String, String)],
-) -> Result<(), ConfigError> {
+fn apply_variables(config: &mut Config, variables: &[(String, String)]) -> Result<(), ConfigError> {
     for (variable, value) in variables {
         if variable == CONFIG_VARIABLE {
             continue;
@@ -198,7 +195,12 @@ fn apply_variables(
             .trim_start_matches(VARIABLE_PREFIX)
             .to_lowercase()
             .replace('_', ".");
-        apply(config, &format!("the environment, {variable}"), &name, value)?;
+        apply(
+            config,
+            &format!("the environment, {variable}"),
+            &name,
+            value,
+        )?;
     }
     Ok(())
 }

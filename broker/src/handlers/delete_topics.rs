@@ -43,10 +43,7 @@ pub(crate) async fn handle<'a>(
         match found_topic {
             Ok(topic) if is_named_twice(topic, &found) => {
                 let text = "Duplicate topic name.";
-                fail(
-                    &mut result,
-                    Failure::new(ErrorCode::InvalidRequest, text),
-                );
+                fail(&mut result, Failure::new(ErrorCode::InvalidRequest, text));
             }
             Ok(topic) => {
                 result.name = Some(topic.name.to_string().into());

@@ -50,8 +50,7 @@ pub(crate) async fn handle<'a>(
     let limits = Limits {
         bytes_max: non_negative(body.max_bytes).min(non_negative(context.config.fetch_max_bytes)),
         bytes_min: non_negative(body.min_bytes),
-        deadline: Instant::now()
-            + Duration::from_millis(body.max_wait_ms.try_into().unwrap_or(0)),
+        deadline: Instant::now() + Duration::from_millis(body.max_wait_ms.try_into().unwrap_or(0)),
     };
     let (round, reserved) = read_enough(context, &targets, &limits).await;
     let is_committed_only = body.isolation_level == READ_COMMITTED;

@@ -124,7 +124,11 @@ fn queue_topic<'a>(
     (response, partitions)
 }
 
-fn find(request: &Request, name: &Cow<'_, str>, topic_id: uuid::Uuid) -> Result<Arc<Topic>, Failure> {
+fn find(
+    request: &Request,
+    name: &Cow<'_, str>,
+    topic_id: uuid::Uuid,
+) -> Result<Arc<Topic>, Failure> {
     let catalog = &request.context().catalog;
     if request.version >= 13 {
         let topic = catalog.by_topic_id(topic_id);
@@ -170,13 +174,14 @@ fn partition_response<'a>(
             ..PartitionProduceResponse::default()
         },
         Err(Refusal { failure, records }) => {
-            let records = records.into_iter().map(|(batch_index, message)| {
-                BatchIndexAndErrorMessage {
-                    batch_index,
-                    batch_index_error_message: Some(message.into()),
-                    ..BatchIndexAndErrorMessage::default()
-                }
-            });
+            let records =
+                records
+                    .into_iter()
+                    .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+                        batch_index,
+                        batch_index_error_message: Some(message.into()),
+                        ..BatchIndexAndErrorMessage::default()
+                    });
             PartitionProduceResponse {
                 index,
                 error_code: failure.code.code(),
