@@ -1,7 +1,6 @@
 //! THE table: which API, in which versions, is served by which handler. What ApiVersions advertises is computed from it.
 
 use std::ops::RangeInclusive;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,24 +11,7 @@ use protocol::{EncodeError, Message};
 
 use crate::context::{Request, Session};
 use crate::handlers;
-use crate::server::{ConnectionError, Reserved};
-
-/// What is to be done for one request. Its first step, up to the first wait, runs before the next request is read.
-pub(crate) type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-/// What goes back to the client.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// These bytes, with the size in front; `reserved` is given back when they are written.
-    Send {
-        frame: Vec<Bytes>,
-        reserved: Reserved,
-    },
-    /// Nothing: the client asked for no answer.
-    Nothing,
-    /// The connection ends after the answers before this one.
-    Close(ConnectionError),
-}
+use crate::server::{Answer, ConnectionError, Reserved, Work};
 
 /// What a handler returns.
 #[derive(Debug)]
@@ -122,7 +104,35 @@ pub(crate) static APIS: &[Api] = &[
 /// readable header, no known key or no served version; ApiVersions alone is answered in every version, because it is how
 /// clients learn about versions.
 pub(crate) fn begin(session: &Arc<Session>, frame: Bytes) -> Result<Work, ConnectionError> {
-    let (key, version, correlation_id) = fixed_head(&frame)
+    match route(&frame)? {
+        Route::Handler(api, version, head, client_id) => {
+            let request = Request {
+                session: session.clone(),
+                version,
+                client_id,
+                frame,
+            };
+            Ok((api.begin)(request, head))
+        }
+        Route::VersionsOnly(correlation_id) => {
+            let reply = Reply::Message(handlers::api_versions::unsupported_version());
+            let answer = answer(reply, ApiKey::ApiVersions, 0, correlation_id);
+            Ok(Box::pin(std::future::ready(answer)))
+        }
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+enum Route {
+    /// To this row of the table, in this version, from this client.
+    Handler(&'static Api, i16, Head, Option<String>),
+    /// ApiVersions in a version that is not served; with the correlation id.
+    VersionsOnly(i32),
+}
+
+fn route(frame: &[u8]) -> Result<Route, ConnectionError> {
+    let (key, version, correlation_id) = fixed_head(frame)
         .ok_or_else(|| ConnectionError::Malformed("its header is cut off".to_owned()))?;
     let Some(api) = APIS.iter().find(|api| api.key as i16 == key) else {
         let name = ApiKey::from_i16(key).map_or("unknown", ApiKey::name);
@@ -132,9 +142,7 @@ pub(crate) fn begin(session: &Arc<Session>, frame: Bytes) -> Result<Work, Connec
     };
     if !api.versions.contains(&version) {
         if api.key == ApiKey::ApiVersions {
-            let reply = Reply::Message(handlers::api_versions::unsupported_version());
-            let answer = answer(reply, ApiKey::ApiVersions, 0, correlation_id);
-            return Ok(Box::pin(std::future::ready(answer)));
+            return Ok(Route::VersionsOnly(correlation_id));
         }
         return Err(ConnectionError::Malformed(format!(
             "{} v{version} is not served, only v{}-v{}",
@@ -143,7 +151,7 @@ pub(crate) fn begin(session: &Arc<Session>, frame: Bytes) -> Result<Work, Connec
             api.versions.end()
         )));
     }
-    let mut reader = Reader::new(&frame);
+    let mut reader = Reader::new(frame);
     let mut header = RequestHeader::default();
     header
         .read(&mut reader, api.key.request_header_version(version))
@@ -152,13 +160,8 @@ pub(crate) fn begin(session: &Arc<Session>, frame: Bytes) -> Result<Work, Connec
         body_at: reader.offset(),
         correlation_id,
     };
-    let request = Request {
-        session: session.clone(),
-        version,
-        client_id: header.client_id.map(|id| id.into_owned()),
-        frame: frame.clone(),
-    };
-    Ok((api.begin)(request, head))
+    let client_id = header.client_id.map(|id| id.into_owned());
+    Ok(Route::Handler(api, version, head, client_id))
 }
 
 /// Key, version and correlation id, which every header begins with.
@@ -210,4 +213,90 @@ fn encode<'a, M: Message<'a>>(
     message.write(&mut writer, version)?;
     writer.end_i32_length(size).map_err(fault)?;
     Ok(writer.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request of `key` and `version` with an empty client id and `body`.
+    fn request(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+        let mut frame = key.to_be_bytes().to_vec();
+        frame.extend_from_slice(&version.to_be_bytes());
+        frame.extend_from_slice(&7i32.to_be_bytes());
+        frame.extend_from_slice(&0i16.to_be_bytes());
+        frame.extend_from_slice(body);
+        frame
+    }
+
+    #[track_caller]
+    fn refused(frame: &[u8], part: &str) {
+        let error = route(frame).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+
+    #[test]
+    fn rows_are_in_the_order_of_their_keys_and_within_the_schemas() {
+        assert!(APIS.windows(2).all(|pair| pair[0].key < pair[1].key));
+        for api in APIS {
+            let (known, served) = (api.key.stable_versions(), &api.versions);
+            let (least, last) = (served.start(), served.end());
+            assert!(
+                known.contains(least) && known.contains(last),
+                "{}",
+                api.key.name()
+            );
+            assert!(api.advertised_min <= *least, "{}", api.key.name());
+            // Only Produce hides that its first versions are gone.
+            assert!(api.key == ApiKey::Produce || api.advertised_min == *least);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_versions_and_cut_off_headers_have_no_route() {
+        refused(&[], "cut off");
+        refused(&[0, 18, 0, 0, 0, 0, 0], "cut off");
+        refused(&[0, 18, 0, 0, 0, 0, 0, 7], "header");
+        refused(&request(1234, 0, &[]), "API key 1234 (unknown)");
+        refused(&request(-1, 0, &[]), "API key -1 (unknown)");
+        refused(&request(4, 0, &[]), "API key 4 (LeaderAndIsr)");
+        refused(&request(0, 2, &[]), "Produce v2 is not served");
+        refused(&request(0, 14, &[]), "Produce v14 is not served");
+        refused(&request(22, 6, &[]), "InitProducerId v6 is not served");
+        refused(&request(1, -1, &[]), "Fetch v-1 is not served");
+        // The client id is longer than the frame.
+        let mut lying = request(3, 0, &[]);
+        lying[8..10].copy_from_slice(&100i16.to_be_bytes());
+        refused(&lying, "header");
+        // The tagged fields of a flexible header are missing.
+        refused(&request(3, 9, &[]), "header");
+    }
+
+    #[test]
+    fn apiversions_is_routed_in_every_version() {
+        for version in [6, 100, i16::MAX, -1] {
+            let route = route(&request(18, version, b"anything")).unwrap();
+            assert!(matches!(route, Route::VersionsOnly(7)), "{version}");
+        }
+        for version in 0..=5 {
+            let route = route(&request(18, version, &[0])).unwrap();
+            let Route::Handler(api, routed, ..) = route else {
+                panic!("v{version} has no handler");
+            };
+            assert_eq!((api.key, routed), (ApiKey::ApiVersions, version));
+        }
+    }
+
+    #[test]
+    fn an_unserved_version_is_answered_with_sixteen_bytes() {
+        let reply = Reply::Message(handlers::api_versions::unsupported_version());
+        let Answer::Send { frame, .. } = answer(reply, ApiKey::ApiVersions, 0, 7) else {
+            panic!("no answer");
+        };
+        let bytes = frame.concat();
+        let expected = [
+            0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 5,
+        ];
+        assert_eq!(bytes, expected);
+    }
 }

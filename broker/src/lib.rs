@@ -27,10 +27,10 @@ use uuid::Uuid;
 
 use catalog::Catalog;
 use config::{Config, DatabaseUrl, Endpoint};
-use context::Context;
+use context::{Context, Session};
 use log::{Log, LogConfig};
+use server::{Begin, Budget, Limits, Server};
 pub use server::{BindError, bind};
-use server::{Budget, Limits, Server};
 
 /// Why a broker could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +150,11 @@ async fn serve(
         config,
     });
     ready(&announcement);
-    let server = Server::new(context, limits);
+    let open = move |peer, local| -> Begin {
+        let session = Arc::new(Session::new(context.clone(), peer, local));
+        Box::new(move |frame| dispatch::begin(&session, frame))
+    };
+    let server = Server::new(Box::new(open), limits);
     let taken_over = async {
         log.fenced().await;
         stopping.cancel();

@@ -10,7 +10,37 @@ pub(crate) use budget::{Budget, Reserved};
 pub use listener::{BindError, bind};
 pub(crate) use listener::{Limits, Server};
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+/// Starts the work of one request, given without its size field. Called in the order of the connection's requests.
+pub(crate) type Begin = Box<dyn Fn(Bytes) -> Result<Work, ConnectionError> + Send + Sync>;
+
+/// Makes the [`Begin`] of a new connection: of the client's address and ours.
+pub(crate) type Open = Box<dyn Fn(SocketAddr, SocketAddr) -> Begin + Send + Sync>;
+
+/// What is to be done for one request. Its first step, up to the first wait, runs before the next request is read.
+pub(crate) type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What goes back to the client.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// These bytes, with the size in front; `reserved` is given back when they are written.
+    Send {
+        frame: Vec<Bytes>,
+        reserved: Reserved,
+    },
+    /// Nothing: the client asked for no answer.
+    Nothing,
+    /// The connection ends after the answers before this one.
+    Close(ConnectionError),
+}
 
 /// Why a connection ends other than by its client closing it between two requests.
 #[derive(Debug, thiserror::Error)]

@@ -36,6 +36,7 @@ pub(crate) async fn handle<'a>(
             name: topic.name,
             num_partitions: -1,
             replication_factor: -1,
+            error_message: None,
             ..CreatableTopicResult::default()
         };
         match verdict {

@@ -3,6 +3,7 @@
 //! v5: error messages. v6: topics by id as well as by name (KIP-516).
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub(crate) async fn handle<'a>(
         .iter()
         .map(|(name, topic_id)| find(context, name.as_deref(), *topic_id))
         .collect();
+    let mut times_named: HashMap<Uuid, usize> = HashMap::new();
+    for topic in found.iter().flatten() {
+        *times_named.entry(topic.topic_id).or_default() += 1;
+    }
     let mut responses = Vec::with_capacity(named.len());
     let mut doomed: Vec<(usize, Arc<Topic>)> = Vec::new();
     for ((name, topic_id), found_topic) in named.into_iter().zip(&found) {
@@ -41,7 +46,7 @@ pub(crate) async fn handle<'a>(
             ..DeletableTopicResult::default()
         };
         match found_topic {
-            Ok(topic) if is_named_twice(topic, &found) => {
+            Ok(topic) if times_named.get(&topic.topic_id) > Some(&1) => {
                 let text = "Duplicate topic name.";
                 fail(&mut result, Failure::new(ErrorCode::InvalidRequest, text));
             }
@@ -86,14 +91,6 @@ fn find(context: &Context, name: Option<&str>, topic_id: Uuid) -> Result<Arc<Top
             )
         }),
     }
-}
-
-fn is_named_twice(topic: &Topic, found: &[Result<Arc<Topic>, Failure>]) -> bool {
-    let same = found
-        .iter()
-        .flatten()
-        .filter(|other| other.topic_id == topic.topic_id);
-    same.count() > 1
 }
 
 async fn delete(

@@ -188,6 +188,8 @@ async fn read_all(targets: &[Vec<Result<Target, ErrorCode>>], bytes_max: usize) 
         };
         match &outcome {
             Ok(read) => round.bytes += read.size_bytes,
+            // As in Kafka, what does not exist does not end the wait for the others.
+            Err(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) => {}
             Err(_) => round.has_error = true,
         }
         round.outcomes.push(outcome);

@@ -4,6 +4,7 @@
 //! be created. v8: authorized operations (KIP-430). v10, v12: topic ids (KIP-516).
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use protocol::ErrorCode;
@@ -42,9 +43,12 @@ pub(crate) async fn handle<'a>(
         }
         Some(topics) if topics.iter().any(is_nameless) => return refused(&topics),
         Some(topics) => {
-            let mut answers = Vec::with_capacity(topics.len());
+            let mut answers = Vec::new();
+            let mut seen = HashSet::new();
             for topic in topics {
-                answers.push(one(context, topic, may_create).await);
+                if seen.insert((topic.name.clone(), topic.topic_id)) {
+                    answers.push(one(context, topic, may_create).await);
+                }
             }
             answers
         }

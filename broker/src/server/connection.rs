@@ -20,9 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectionError, Limits, Reserved, frame};
-use crate::context::Session;
-use crate::dispatch::{self, Answer, Work};
+use super::{Answer, Begin, ConnectionError, Limits, Reserved, Work, frame};
 
 /// Requests smaller than this are read through a buffer; larger ones go straight into their own memory.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
@@ -65,14 +63,14 @@ struct Held {
 /// those begun are answered.
 pub(super) async fn serve(
     stream: TcpStream,
-    session: Arc<Session>,
+    begin: Begin,
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let (read_half, mut write_half) = stream.into_split();
     let (begun, queue) = mpsc::channel(limits.in_flight_max);
-    let read = read_requests(read_half, session, &limits, begun, &shutdown);
+    let read = read_requests(read_half, begin, &limits, begun, &shutdown);
     let write = write_answers(&mut write_half, queue, limits.idle);
     tokio::pin!(read, write);
     tokio::select! {
@@ -90,7 +88,7 @@ pub(super) async fn serve(
 /// Ends without an error when the client has closed, has been idle for too long, or at `shutdown`.
 async fn read_requests(
     read_half: OwnedReadHalf,
-    session: Arc<Session>,
+    begin: Begin,
     limits: &Limits,
     begun: mpsc::Sender<Begun>,
     shutdown: &CancellationToken,
@@ -114,7 +112,7 @@ async fn read_requests(
             () = shutdown.cancelled() => return Ok(()),
         }
         let frame = frame::read(&mut reader, limits.request_bytes_max, &limits.requests).await?;
-        let mut work = dispatch::begin(&session, frame.bytes)?;
+        let mut work = begin(frame.bytes)?;
         let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
         let state = match first {
             Poll::Ready(answer) => Step::Done(answer),

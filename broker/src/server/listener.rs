@@ -11,9 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Budget, connection};
+use super::{Budget, Open, connection};
 use crate::config::{Config, Endpoint};
-use crate::context::{Context, Session};
 
 /// Connections the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -131,27 +130,35 @@ impl Limits {
 }
 
 /// Everything that accepts and serves connections.
-#[derive(Debug)]
 pub(crate) struct Server {
-    context: Arc<Context>,
+    open: Open,
     limits: Arc<Limits>,
-    open: Mutex<Open>,
+    connections: Mutex<Connections>,
     tasks: TaskTracker,
 }
 
 /// The connections that are open.
 #[derive(Debug, Default)]
-struct Open {
+struct Connections {
     count: usize,
     per_ip: HashMap<IpAddr, usize>,
 }
 
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("limits", &self.limits)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Server {
-    pub(crate) fn new(context: Arc<Context>, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(open: Open, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
-            context,
+            open,
             limits: Arc::new(limits),
-            open: Mutex::default(),
+            connections: Mutex::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -213,11 +220,11 @@ impl Server {
         let Ok(local) = stream.local_addr() else {
             return;
         };
-        let session = Arc::new(Session::new(self.context.clone(), peer, local));
+        let begin = (self.open)(peer, local);
         let (limits, shutdown) = (self.limits.clone(), shutdown.clone());
         self.tasks.spawn(async move {
             tracing::debug!(%peer, "connected");
-            match connection::serve(stream, session, limits, shutdown).await {
+            match connection::serve(stream, begin, limits, shutdown).await {
                 Ok(()) => tracing::debug!(%peer, "closed"),
                 Err(error) if error.is_ordinary() => {
                     tracing::debug!(%peer, %error, "connection lost");
@@ -230,7 +237,10 @@ impl Server {
 
     /// Counts a connection; the name of the limit it would pass is the error.
     fn permit(self: &Arc<Self>, ip: IpAddr) -> Result<Permit, &'static str> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if open.count >= self.limits.connections_max {
             return Err("max.connections");
         }
@@ -258,7 +268,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self
             .server
-            .open
+            .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         open.count = open.count.saturating_sub(1);
