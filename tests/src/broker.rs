@@ -60,6 +60,13 @@ impl Broker {
     /// # Panics
     /// When it does not accept connections in time.
     pub fn start_with(args: &[&str]) -> Self {
+        let mut broker = Self::stopped(args);
+        broker.start_again();
+        broker
+    }
+
+    /// A broker that has not been started.
+    pub fn stopped(args: &[&str]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("pg_kafka-test-")
             .tempdir()
@@ -67,15 +74,13 @@ impl Broker {
             .keep();
         // A broker that runs as root starts PostgreSQL as another user, who must get through.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("permissions");
-        let mut broker = Self {
+        Self {
             port: free_port(),
             _guard: Some(Guard::new(&dir)),
             dir,
             args: args.iter().map(|a| (*a).to_owned()).collect(),
             child: None,
-        };
-        broker.start_again();
-        broker
+        }
     }
 
     /// The broker of all tests that leave it running and use topics of their own. `KAFKA_BOOTSTRAP` puts another in
@@ -107,6 +112,14 @@ impl Broker {
     /// When it does not accept connections in time, or is running.
     pub fn start_again(&mut self) {
         self.spawn();
+        self.wait_until_ready();
+    }
+
+    /// Waits until the broker accepts connections.
+    ///
+    /// # Panics
+    /// When that takes too long, or the broker ends.
+    pub fn wait_until_ready(&mut self) {
         wait_for("the broker to accept connections", START_LIMIT, || {
             self.assert_running();
             TcpStream::connect(("127.0.0.1", self.port)).ok()
@@ -332,11 +345,11 @@ fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     entries.iter().find_map(|p| find(p, name))
 }
 
-/// The broker's executable, built once for this run with the profile of the tests. `PG_KAFKA_BIN` names another.
+/// The broker's executable, built once for this run with the profile of the tests. `TEST_BROKER` names another.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        if let Some(path) = std::env::var_os("PG_KAFKA_BIN") {
+        if let Some(path) = std::env::var_os("TEST_BROKER") {
             return path.into();
         }
         // target/<profile>/deps/e2e-<hash>

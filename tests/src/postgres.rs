@@ -72,6 +72,27 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// Runs statements.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn execute(&self, sql: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let connected = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await;
+            let (client, connection) = connected.expect("PostgreSQL accepts connections");
+            tokio::spawn(connection);
+            client
+                .batch_execute(sql)
+                .await
+                .expect("the statements succeed");
+        });
+    }
+}
+
 fn path(path: &Path) -> &str {
     path.to_str().expect("a path of plain characters")
 }

@@ -270,7 +270,7 @@ pub struct Produced {
     pub base_offset: i64,
 }
 
-/// All partitions of a Produce answer, in its order.
+/// All partitions of a Produce answer, sorted.
 pub fn produced(answer: &Answer) -> Vec<Produced> {
     let response: ProduceResponse = answer.read();
     let topics = response.responses.iter();

@@ -76,28 +76,6 @@ fn topics_console_producer_and_console_consumer() {
 }
 
 #[test]
-fn topics_describe() {
-    let broker = Broker::shared();
-    let (b, topic) = (broker.bootstrap(), fresh_topic("described"));
-    let topics = |args: &[&str]| {
-        kafka_tool(
-            "TopicCommand",
-            &[&["--bootstrap-server", &b], args].concat(),
-            b"",
-        )
-    };
-    topics(&["--create", "--topic", &topic, "--partitions", "2"]).ok();
-    let shown = topics(&["--describe", "--topic", &topic]).ok().text();
-    for partition in 0..2 {
-        assert!(
-            shown.contains(&format!("Partition: {partition}")),
-            "{shown}"
-        );
-    }
-    assert!(shown.contains("PartitionCount: 2"), "{shown}");
-}
-
-#[test]
 fn producer_perf_test() {
     let broker = Broker::shared();
     let (b, topic) = (broker.bootstrap(), fresh_topic("perf"));

@@ -1,8 +1,10 @@
 //! End-to-end tests: real clients against the real broker. One program, so that most tests share one broker.
 
+mod durability;
 mod fetch;
 mod idempotence;
 mod java;
 mod kafka_tools;
 mod kcat;
 mod librdkafka;
+mod malformed;

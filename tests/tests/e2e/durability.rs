@@ -1,0 +1,265 @@
+//! Data survives: a stop, kill -9 of the broker and kill -9 of its PostgreSQL, under load from idempotent producers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::producer::{BaseRecord, Producer};
+use rustix::process::Signal;
+use tests::batch::NewBatch;
+use tests::librdkafka::{Acknowledged, Outcomes, assert_all_there_once, is_queue_full, producer};
+use tests::postgres::Postgres;
+use tests::wire::Connection;
+use tests::{Broker, fresh_topic, wait_for};
+
+const PARTITIONS: i32 = 3;
+const PRODUCERS: usize = 3;
+
+/// Idempotent producers that write numbered records to all partitions until they are told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    outcomes: Vec<Outcomes>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(broker: &Broker, topic: &str) -> Self {
+        let mut connection = Connection::open(broker);
+        connection.create_topic(topic, PARTITIONS);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut load = Self {
+            stop,
+            outcomes: Vec::new(),
+            threads: Vec::new(),
+        };
+        for number in 0..PRODUCERS {
+            let settings = [
+                ("enable.idempotence", "true"),
+                ("message.timeout.ms", "180000"),
+                ("retry.backoff.ms", "50"),
+                ("reconnect.backoff.max.ms", "500"),
+                ("linger.ms", "2"),
+            ];
+            let (producer, outcomes) = producer(&broker.bootstrap(), &settings);
+            let (stop, topic) = (Arc::clone(&load.stop), topic.to_owned());
+            load.outcomes.push(outcomes);
+            load.threads.push(std::thread::spawn(move || {
+                for i in 0_u64.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    for partition in 0..PARTITIONS {
+                        let value = format!("{number}:{i}");
+                        let mut record = BaseRecord::<(), str>::to(&topic)
+                            .partition(partition)
+                            .payload(&value);
+                        while let Err((error, same)) = producer.send(record) {
+                            assert!(is_queue_full(&error), "a record was refused: {error}");
+                            std::thread::sleep(Duration::from_millis(5));
+                            record = same;
+                        }
+                    }
+                    if i % 20 == 0 {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                }
+                producer
+                    .flush(Duration::from_secs(180))
+                    .expect("all records delivered in time");
+            }));
+        }
+        load
+    }
+
+    fn count(&self) -> usize {
+        self.outcomes.iter().map(Outcomes::count).sum()
+    }
+
+    /// Waits until so many more records are acknowledged: the load goes on.
+    fn progress(&self, records: usize) {
+        let goal = self.count() + records;
+        wait_for("acknowledgements", Duration::from_secs(120), || {
+            (self.count() >= goal).then_some(())
+        });
+    }
+
+    /// Ends the load and checks that every record is there once, acknowledged, and each producer's in order.
+    fn check(self, broker: &Broker, topic: &str) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("a producer ends well");
+        }
+        let mut acknowledged: Vec<Acknowledged> = Vec::new();
+        for outcomes in &self.outcomes {
+            assert_eq!(
+                *outcomes.failed.lock().expect("the outcomes"),
+                [],
+                "records failed"
+            );
+            acknowledged.extend(outcomes.acknowledged());
+        }
+        let mut found = 0;
+        for partition in 0..PARTITIONS {
+            let records =
+                assert_all_there_once(&broker.bootstrap(), topic, partition, &acknowledged);
+            found += records.len();
+            let mut next = [0_u64; PRODUCERS];
+            for record in &records {
+                let value =
+                    String::from_utf8(record.value.clone().expect("a value")).expect("text");
+                let (number, i) = value.split_once(':').expect("producer and number");
+                let number: usize = number.parse().expect("a producer");
+                assert_eq!(
+                    i,
+                    next[number].to_string(),
+                    "producer {number} at offset {}",
+                    record.offset
+                );
+                next[number] += 1;
+            }
+        }
+        assert_eq!(
+            found,
+            acknowledged.len(),
+            "no record that was not acknowledged, as none failed"
+        );
+    }
+}
+
+#[test]
+fn stop_and_start_under_load() {
+    let mut broker = Broker::start();
+    let topic = fresh_topic("stopped");
+    let load = Load::start(&broker, &topic);
+    for _ in 0..2 {
+        load.progress(2_000);
+        broker.stop();
+        assert!(
+            broker.postmaster().is_none(),
+            "PostgreSQL ends with the broker"
+        );
+        broker.start_again();
+    }
+    load.progress(2_000);
+    load.check(&broker, &topic);
+}
+
+#[test]
+fn kill_the_broker_under_load() {
+    let mut broker = Broker::start();
+    let topic = fresh_topic("killed");
+    let load = Load::start(&broker, &topic);
+    for _ in 0..3 {
+        load.progress(2_000);
+        broker.kill();
+        broker.start_again();
+    }
+    load.progress(2_000);
+    load.check(&broker, &topic);
+}
+
+#[test]
+fn kill_postgres_under_load() {
+    let mut broker = Broker::start();
+    let topic = fresh_topic("database-killed");
+    let load = Load::start(&broker, &topic);
+    load.progress(2_000);
+    let killed = broker.postmaster();
+    broker.kill_postgres();
+    // the broker brings its PostgreSQL back by itself
+    wait_for("another PostgreSQL", Duration::from_secs(120), || {
+        broker.postmaster().filter(|pid| Some(*pid) != killed)
+    });
+    load.progress(2_000);
+    broker.assert_running();
+    load.check(&broker, &topic);
+}
+
+#[test]
+fn kill_both_under_load() {
+    let mut broker = Broker::start();
+    let topic = fresh_topic("both-killed");
+    let load = Load::start(&broker, &topic);
+    load.progress(2_000);
+    broker.kill_postgres();
+    broker.kill();
+    broker.start_again();
+    load.progress(2_000);
+    load.check(&broker, &topic);
+}
+
+#[test]
+fn a_stop_drains_what_is_in_flight() {
+    let mut broker = Broker::start();
+    let mut connection = Connection::open(&broker);
+    let topic = fresh_topic("drained");
+    connection.create_topic(&topic, 1);
+    // 40 MB of requests, sent before the first answer is read
+    let value = vec![b'x'; 100_000];
+    let batch = NewBatch::of(&vec![&value; 8]).bytes();
+    for _ in 0..50 {
+        connection.send(
+            &tests::wire::produce_request(&topic, &[(0, &batch)], -1),
+            tests::wire::PRODUCE,
+        );
+    }
+    let first = connection.receive(protocol::ApiKey::Produce, tests::wire::PRODUCE);
+    assert_eq!(tests::wire::produced(&first)[0].base_offset, 0);
+    broker.signal(Signal::INT);
+    // every further answer is a success with the next offset, until the connection ends
+    let rest = tests::broker::read_until_closed(connection.stream(), Duration::from_secs(30));
+    let mut rest = &rest.expect("the broker closes the connection")[..];
+    let mut answered = 1;
+    while !rest.is_empty() {
+        let size = usize::try_from(u32::from_be_bytes(rest[..4].try_into().unwrap())).unwrap();
+        assert!(rest.len() >= 4 + size, "an answer is cut off");
+        rest = &rest[4 + size..];
+        answered += 1;
+    }
+    assert!(broker.wait_for_end().success());
+    broker.start_again();
+    let end = Connection::open(&broker).list_offset(&topic, 0, -1).1;
+    // what was answered is there; what was written was answered
+    assert_eq!(end, 8 * i64::from(answered));
+}
+
+#[test]
+fn brokers_that_start_at_once_on_one_database() {
+    let postgres = Postgres::start();
+    let url = postgres.url();
+    let mut brokers: Vec<Broker> = (0..3)
+        .map(|_| Broker::stopped(&["--database-url", &url]))
+        .collect();
+    for broker in &mut brokers {
+        broker.spawn();
+    }
+    for broker in &mut brokers {
+        broker.wait_until_ready();
+    }
+    // All are up, so all found or made one and the same schema. One broker serves at a time in this release.
+    for broker in &mut brokers {
+        broker.stop();
+    }
+    let broker = &mut brokers[0];
+    broker.start_again();
+    let topic = fresh_topic("migrated");
+    let mut connection = Connection::open(broker);
+    connection.create_topic(&topic, 1);
+    let produced = connection.produce(&topic, 0, &NewBatch::of(&["one"]).bytes());
+    assert_eq!((produced.error, produced.base_offset), (0, 0));
+}
+
+#[test]
+fn a_database_of_a_newer_release_is_refused() {
+    let postgres = Postgres::start();
+    let mut broker = Broker::start_with(&["--database-url", &postgres.url()]);
+    broker.stop();
+    postgres.execute(
+        "INSERT INTO kafka.schema_history (version, name, checksum) \
+         SELECT max(version) + 1, '9999_from_the_future', '' FROM kafka.schema_history",
+    );
+    broker.spawn();
+    let status = broker.wait_for_end();
+    assert!(!status.success());
+    assert!(broker.log().contains("newer"), "{}", broker.log());
+}
