@@ -1,6 +1,6 @@
 //! The program: arguments and environment become a configuration, signals become a stop. All else is the library's.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -96,6 +96,7 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("log.level = `{}`", config.log_level))?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => logs.with_target(false).init(),

@@ -4,7 +4,6 @@
 //! Transactions are not served: a transactional batch is refused. Unlike Kafka, null records are answered (INVALID_RECORD),
 //! and a partition that is named twice is appended to twice.
 
-use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +125,7 @@ fn queue_topic<'a>(
 
 fn find(
     request: &Request,
-    name: &Cow<'_, str>,
+    name: &str,
     topic_id: uuid::Uuid,
 ) -> Result<Arc<Topic>, Failure> {
     let catalog = &request.context().catalog;
