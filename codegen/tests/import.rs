@@ -1,4 +1,5 @@
 //! Importing small handmade releases: what is merged, what is refused, and that the result is stable.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
