@@ -42,6 +42,9 @@ pub fn sample(message: &MessageDescriptor, version: i16, kind: Sample) -> (Vec<u
 const LONG_STRING_EVERY: u32 = 16;
 const LONG_STRING_BYTES: usize = 130;
 
+/// The greatest tag that Kafka's own reader takes.
+const TAG_MAX: u32 = 0x7fff_fffe;
+
 struct Sampler<'m> {
     message: &'m MessageDescriptor,
     version: i16,
@@ -99,7 +102,7 @@ impl Sampler<'_> {
                 .any(|(_, versions)| versions.contains(version))
         };
         let unknown: Vec<u32> = (0..).filter(|tag| !is_known(tag)).take(2).collect();
-        for tag in unknown.into_iter().chain([u32::MAX]) {
+        for tag in unknown.into_iter().chain([TAG_MAX]) {
             let payload = if tag % 2 == 0 {
                 self.text().into_bytes()
             } else {
