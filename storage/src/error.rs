@@ -131,24 +131,29 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// Errors of the connection itself carry no SQLSTATE; those of encoding a value are ours.
+/// Errors without an SQLSTATE: of the connection, of its settings, or our own. The client library tells the second by
+/// their text alone.
 fn without_state(error: &tokio_postgres::Error, reason: String) -> Error {
-    let of_connection = error.is_closed()
-        || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
-    if of_connection {
-        Error::Unavailable {
-            outcome: Outcome::Unknown,
-            reason,
-        }
-    } else if reason.starts_with("invalid configuration")
-        || reason.starts_with("invalid connection string")
-    {
+    const UNAVAILABLE: [&str; 4] = [
+        "error connecting to server",
+        "timeout waiting for server",
+        "error parsing response from server",
+        "unexpected message from server",
+    ];
+    const SETUP: [&str; 4] = [
+        "invalid configuration",
+        "invalid connection string",
+        "authentication error",
+        "error performing TLS handshake",
+    ];
+    let begins = |texts: &[&str]| texts.iter().any(|text| reason.starts_with(text));
+    let io = std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
+    if error.is_closed() || io || begins(&UNAVAILABLE) {
+        Error::unavailable(Outcome::Unknown, reason)
+    } else if begins(&SETUP) {
         Error::Setup(reason)
     } else {
-        Error::Bug {
-            context: Cow::Borrowed("PostgreSQL client"),
-            detail: reason,
-        }
+        Error::bug("PostgreSQL client", reason)
     }
 }
 

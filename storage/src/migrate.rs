@@ -57,7 +57,7 @@ async fn applied(transaction: &Transaction<'_>, migrations: &[(&str, &str)]) -> 
     let row = transaction.query_one(SCHEMA_EXISTS, &[]).await?;
     let (schema, history): (bool, bool) = (row.get(0), row.get(1));
     if !schema {
-        transaction.batch_execute("create schema kafka").await?;
+        create_schema(transaction).await?;
     }
     if !history {
         if schema {
@@ -94,6 +94,20 @@ async fn applied(transaction: &Transaction<'_>, migrations: &[(&str, &str)]) -> 
         }
     }
     Ok(rows.len())
+}
+
+async fn create_schema(transaction: &Transaction<'_>) -> Result<()> {
+    match transaction
+        .batch_execute("create schema kafka")
+        .await
+        .map_err(Error::from)
+    {
+        Err(Error::Setup(reason)) => Err(Error::Setup(format!(
+            "schema kafka cannot be made: {reason}. Let an administrator run, in that database, \
+             CREATE SCHEMA kafka AUTHORIZATION <the role of the database URL>"
+        ))),
+        other => other,
+    }
 }
 
 /// An empty schema `kafka` may be prepared by an administrator; one with other tables is not ours to build in.

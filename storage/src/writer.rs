@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, CopyInSink, Statement};
 
 use crate::chunks::{CopyMessage, Rows};
+use crate::error::describe;
 use crate::pool::{self, Connection};
 use crate::segments::{self, OpenSegment};
 use crate::{Error, LaneLease, Outcome, Result, Store};
@@ -125,8 +126,12 @@ impl Failure {
         }
     }
 
-    fn at_commit(error: impl Into<Error>) -> Self {
-        let error = error.into();
+    /// An answer of the server settles most cases; anything else leaves the commit open.
+    fn at_commit(error: tokio_postgres::Error) -> Self {
+        let error = match error.code() {
+            Some(_) => Error::from(error),
+            None => Error::unavailable(Outcome::Unknown, describe(&error)),
+        };
         let in_doubt = matches!(
             error,
             Error::Unavailable {

@@ -170,9 +170,13 @@ impl Cluster {
         }
         let mut options = OpenOptions::new();
         options.create(true).append(true).mode(0o600);
-        options
+        let file = options
             .open(&self.log)
-            .map_err(|e| io_error("opening", &self.log, &e))
+            .map_err(|e| io_error("opening", &self.log, &e))?;
+        self.account
+            .own(&self.log)
+            .map_err(|e| io_error("giving away", &self.log, &e))?;
+        Ok(file)
     }
 
     /// Removes what lies outside the data directory.
@@ -196,7 +200,7 @@ impl Lock {
             .mode(0o600);
         let mut file = options
             .open(&path)
-            .map_err(|e| io_error("opening", &path, &e))?;
+            .map_err(|e| cannot_open(data_dir, &path, &e))?;
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
@@ -211,6 +215,18 @@ impl Lock {
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| io_error("writing", &path, &e))?;
         Ok(Self { _file: file })
+    }
+}
+
+fn cannot_open(data_dir: &Path, path: &Path, error: &std::io::Error) -> Error {
+    let owner = std::fs::metadata(data_dir).map(|meta| meta.uid());
+    match owner {
+        Ok(owner) if error.kind() == std::io::ErrorKind::PermissionDenied => Error::Setup(format!(
+            "{} is closed to us (its directory belongs to user number {owner}): start pg_kafka as that user or as root, \
+             or use another data directory",
+            path.display()
+        )),
+        _ => io_error("opening", path, error),
     }
 }
 

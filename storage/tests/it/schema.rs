@@ -128,6 +128,31 @@ async fn ordinary_role_is_enough_and_another_sees_nothing() {
 }
 
 #[tokio::test]
+async fn role_that_may_not_make_the_schema_is_told_how_it_comes_to_be() {
+    let url = fresh_database().await;
+    let role = format!("weak_{}", uuid::Uuid::new_v4().simple());
+    let sql = connect(&url).await;
+    sql.batch_execute(&format!("create role {role} login"))
+        .await
+        .unwrap();
+    let config = config(&url.replace("//postgres@", &format!("//{role}@")));
+    let error = Store::open(&config).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Setup(_))
+            && error
+                .to_string()
+                .contains("CREATE SCHEMA kafka AUTHORIZATION"),
+        "{error:?}"
+    );
+    sql.batch_execute(&format!("create schema kafka authorization {role}"))
+        .await
+        .unwrap();
+    Store::open(&config)
+        .await
+        .expect("what the message says is enough");
+}
+
+#[tokio::test]
 async fn every_table_says_what_it_is() {
     let test = TestStore::new().await;
     writer(&test.store).await;
