@@ -8,3 +8,4 @@ mod kafka_tools;
 mod kcat;
 mod librdkafka;
 mod malformed;
+mod versions;
