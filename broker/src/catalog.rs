@@ -24,6 +24,8 @@ pub(crate) struct Topic {
     /// In order of their index, which is the place in this list.
     pub(crate) partitions: Vec<Arc<Partition>>,
     settings: Arc<TopicSettings>,
+    /// Name and value of the settings that were given when it was created.
+    pub(crate) overrides: Arc<[(String, String)]>,
 }
 
 impl Topic {
@@ -210,6 +212,7 @@ impl Catalog {
                 name: topic.name.clone(),
                 partitions,
                 settings: topic.settings.clone(),
+                overrides: topic.overrides.clone(),
             };
             catalog.topics_mut().insert(Arc::new(grown));
             Ok(())
@@ -240,6 +243,7 @@ impl Catalog {
                 name,
                 partitions,
                 settings,
+                overrides: topic.settings.into(),
             })
         });
         Ok(open.collect())

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub(crate) use settings::{ValueKind, entries};
 pub use sources::{Command, ConfigError, load};
 
 /// Every setting of the broker, checked. `Config::default()` is what runs without any flag.

@@ -97,6 +97,7 @@ pub(crate) static APIS: &[Api] = &[
     api!(CreateTopics,     0..=7,     handlers::create_topics::handle,     CreateTopicsRequest,     CreateTopicsResponse),
     api!(DeleteTopics,     0..=6,     handlers::delete_topics::handle,     DeleteTopicsRequest,     DeleteTopicsResponse),
     api!(InitProducerId,   0..=5,     handlers::init_producer_id::handle,  InitProducerIdRequest,   InitProducerIdResponse),
+    api!(DescribeConfigs,  0..=4,     handlers::describe_configs::handle,  DescribeConfigsRequest,  DescribeConfigsResponse),
     api!(CreatePartitions, 0..=3,     handlers::create_partitions::handle, CreatePartitionsRequest, CreatePartitionsResponse),
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! All of them are checked and kept; which ones have an effect is the log's business. One row here adds a setting.
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ValueKind};
 use crate::log::TopicSettings;
 use protocol::records::TimestampType;
 
@@ -28,19 +28,43 @@ enum Kind {
     Level(i32, i32, i32),
 }
 
+/// Where the value of a setting comes from, with Kafka's numbers (KIP-226).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub(crate) enum ConfigSource {
+    /// Given to the topic.
+    Topic = 1,
+    /// Given to the broker when it started.
+    StaticBroker = 4,
+    /// Given to nobody.
+    Default = 5,
+}
+
 /// One setting of topics.
 #[derive(Debug)]
 pub(crate) struct TopicSetting {
     pub(crate) name: &'static str,
     kind: Kind,
     default: &'static str,
+    /// Kafka's name for the broker's setting that is the default; empty if there is none.
+    pub(crate) broker_name: &'static str,
+    /// What it is for.
+    pub(crate) documentation: &'static str,
 }
 
-const fn row(name: &'static str, kind: Kind, default: &'static str) -> TopicSetting {
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    broker_name: &'static str,
+    documentation: &'static str,
+) -> TopicSetting {
     TopicSetting {
         name,
         kind,
         default,
+        broker_name,
+        documentation,
     }
 }
 
@@ -48,51 +72,105 @@ const LONG_MAX: &str = "9223372036854775807";
 const COMPRESSION_TYPES: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
 /// In Kafka's order: by name.
-#[rustfmt::skip] // a table: one row a setting
+#[rustfmt::skip] // a table: one row a setting; name, kind, default, the broker's setting that is the default, what it is for
 pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
-    row("cleanup.policy", Kind::Words(&["compact", "delete"]), "delete"),
-    row("compression.gzip.level", Kind::Level(1, 9, -1), "-1"),
-    row("compression.lz4.level", Kind::Level(1, 17, 9), "9"),
-    row("compression.type", Kind::Word(COMPRESSION_TYPES), "producer"),
-    row("compression.zstd.level", Kind::Level(-131_072, 22, 3), "3"),
-    row("delete.retention.ms", Kind::Long { least: 0 }, "86400000"),
-    row("errors.deadletterqueue.group.enable", Kind::Boolean, "false"),
-    row("file.delete.delay.ms", Kind::Long { least: 0 }, "60000"),
-    row("flush.messages", Kind::Long { least: 1 }, LONG_MAX),
-    row("flush.ms", Kind::Long { least: 0 }, LONG_MAX),
-    row("follower.replication.throttled.replicas", Kind::List, ""),
-    row("index.interval.bytes", Kind::Int { least: 0 }, "4096"),
-    row("leader.replication.throttled.replicas", Kind::List, ""),
-    row("local.retention.bytes", Kind::Long { least: -2 }, "-2"),
-    row("local.retention.ms", Kind::Long { least: -2 }, "-2"),
-    row("max.compaction.lag.ms", Kind::Long { least: 1 }, LONG_MAX),
-    row("max.decompressed.message.bytes", Kind::Int { least: 0 }, "2147483639"),
-    row("max.message.bytes", Kind::Int { least: 0 }, "1048588"),
-    row("message.timestamp.after.max.ms", Kind::Long { least: 0 }, "3600000"),
-    row("message.timestamp.before.max.ms", Kind::Long { least: 0 }, LONG_MAX),
-    row("message.timestamp.type", Kind::Word(&["CreateTime", "LogAppendTime"]), "CreateTime"),
-    row("min.cleanable.dirty.ratio", Kind::Ratio, "0.5"),
-    row("min.compaction.lag.ms", Kind::Long { least: 0 }, "0"),
-    row("min.insync.replicas", Kind::Int { least: 1 }, "1"),
-    row("preallocate", Kind::Boolean, "false"),
-    row("remote.copy.lag.bytes", Kind::Long { least: -1 }, "-1"),
-    row("remote.copy.lag.ms", Kind::Long { least: -1 }, "0"),
-    row("remote.log.copy.disable", Kind::Boolean, "false"),
-    row("remote.log.delete.on.disable", Kind::Boolean, "false"),
-    row("remote.storage.enable", Kind::Boolean, "false"),
-    row("retention.bytes", Kind::Long { least: i64::MIN }, "-1"),
-    row("retention.ms", Kind::Long { least: -1 }, "604800000"),
-    row("segment.bytes", Kind::Int { least: 1_048_576 }, "1073741824"),
-    row("segment.index.bytes", Kind::Int { least: 4 }, "10485760"),
-    row("segment.jitter.ms", Kind::Long { least: 0 }, "0"),
-    row("segment.ms", Kind::Long { least: 1 }, "604800000"),
-    row("unclean.leader.election.enable", Kind::Boolean, "false"),
+    row("cleanup.policy", Kind::Words(&["compact", "delete"]), "delete", "log.cleanup.policy",
+        "What becomes of old records: delete them, compact them to the last of each key, or both."),
+    row("compression.gzip.level", Kind::Level(1, 9, -1), "-1", "compression.gzip.level",
+        "The level of gzip, where the broker compresses."),
+    row("compression.lz4.level", Kind::Level(1, 17, 9), "9", "compression.lz4.level",
+        "The level of lz4, where the broker compresses."),
+    row("compression.type", Kind::Word(COMPRESSION_TYPES), "producer", "compression.type",
+        "How batches are kept; producer keeps them as they were sent."),
+    row("compression.zstd.level", Kind::Level(-131_072, 22, 3), "3", "compression.zstd.level",
+        "The level of zstd, where the broker compresses."),
+    row("delete.retention.ms", Kind::Long { least: 0 }, "86400000", "log.cleaner.delete.retention.ms",
+        "How long a compacted topic keeps the marks of deleted keys."),
+    row("errors.deadletterqueue.group.enable", Kind::Boolean, "false", "",
+        "Whether share groups may use this topic for records they could not process."),
+    row("file.delete.delay.ms", Kind::Long { least: 0 }, "60000", "log.segment.delete.delay.ms",
+        "How long deleted data stays before its space is freed."),
+    row("flush.messages", Kind::Long { least: 1 }, LONG_MAX, "log.flush.interval.messages",
+        "After how many records the log is forced to disk; every acknowledged batch is committed in any case."),
+    row("flush.ms", Kind::Long { least: 0 }, LONG_MAX, "",
+        "After how long the log is forced to disk; every acknowledged batch is committed in any case."),
+    row("follower.replication.throttled.replicas", Kind::List, "", "",
+        "Replicas whose copying is slowed down on the follower's side."),
+    row("index.interval.bytes", Kind::Int { least: 0 }, "4096", "log.index.interval.bytes",
+        "How many bytes of log lie between two entries of its index."),
+    row("leader.replication.throttled.replicas", Kind::List, "", "",
+        "Replicas whose copying is slowed down on the leader's side."),
+    row("local.retention.bytes", Kind::Long { least: -2 }, "-2", "log.local.retention.bytes",
+        "Bytes kept locally of a partition that is also tiered; -2 is retention.bytes."),
+    row("local.retention.ms", Kind::Long { least: -2 }, "-2", "log.local.retention.ms",
+        "How long records that are also tiered are kept locally; -2 is retention.ms."),
+    row("max.compaction.lag.ms", Kind::Long { least: 1 }, LONG_MAX, "log.cleaner.max.compaction.lag.ms",
+        "The longest a record may stay without being compacted."),
+    row("max.decompressed.message.bytes", Kind::Int { least: 0 }, "2147483639", "max.decompressed.message.bytes",
+        "The largest that a compressed batch may become when it is read."),
+    row("max.message.bytes", Kind::Int { least: 0 }, "1048588", "message.max.bytes",
+        "The largest record batch, as sent."),
+    row("message.timestamp.after.max.ms", Kind::Long { least: 0 }, "3600000", "log.message.timestamp.after.max.ms",
+        "How far ahead of the broker's clock a record's time may be."),
+    row("message.timestamp.before.max.ms", Kind::Long { least: 0 }, LONG_MAX, "log.message.timestamp.before.max.ms",
+        "How far behind the broker's clock a record's time may be."),
+    row("message.timestamp.type", Kind::Word(&["CreateTime", "LogAppendTime"]), "CreateTime", "log.message.timestamp.type",
+        "Who sets the time of a record: the producer or the broker."),
+    row("min.cleanable.dirty.ratio", Kind::Ratio, "0.5", "log.cleaner.min.cleanable.ratio",
+        "The share of uncompacted bytes from which on a log is compacted."),
+    row("min.compaction.lag.ms", Kind::Long { least: 0 }, "0", "log.cleaner.min.compaction.lag.ms",
+        "The least time a record stays uncompacted."),
+    row("min.insync.replicas", Kind::Int { least: 1 }, "1", "min.insync.replicas",
+        "How many replicas must have a record before acks=all is answered."),
+    row("preallocate", Kind::Boolean, "false", "log.preallocate",
+        "Whether space for a new segment is taken in advance."),
+    row("remote.copy.lag.bytes", Kind::Long { least: -1 }, "-1", "log.remote.copy.lag.bytes",
+        "After how many bytes a segment may be copied to tiered storage."),
+    row("remote.copy.lag.ms", Kind::Long { least: -1 }, "0", "log.remote.copy.lag.ms",
+        "After how long a segment may be copied to tiered storage."),
+    row("remote.log.copy.disable", Kind::Boolean, "false", "",
+        "Whether tiered data becomes read-only."),
+    row("remote.log.delete.on.disable", Kind::Boolean, "false", "",
+        "Whether tiered data is deleted when tiering is switched off."),
+    row("remote.storage.enable", Kind::Boolean, "false", "",
+        "Whether the topic is tiered."),
+    row("retention.bytes", Kind::Long { least: i64::MIN }, "-1", "log.retention.bytes",
+        "How many bytes of a partition are kept; -1 is all."),
+    row("retention.ms", Kind::Long { least: -1 }, "604800000", "",
+        "How long records are kept; -1 is for ever."),
+    row("segment.bytes", Kind::Int { least: 1_048_576 }, "1073741824", "log.segment.bytes",
+        "The size of a segment of the log."),
+    row("segment.index.bytes", Kind::Int { least: 4 }, "10485760", "log.index.size.max.bytes",
+        "The size of a segment's index."),
+    row("segment.jitter.ms", Kind::Long { least: 0 }, "0", "",
+        "The most that is taken off segment.ms at random."),
+    row("segment.ms", Kind::Long { least: 1 }, "604800000", "",
+        "After how long a new segment is begun."),
+    row("unclean.leader.election.enable", Kind::Boolean, "false", "unclean.leader.election.enable",
+        "Whether a replica that is not in sync may lead, at the cost of records."),
 ];
 
 impl TopicSetting {
     /// The setting of this name.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         TOPIC_SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// For clients that show it.
+    pub(crate) fn value_kind(&self) -> ValueKind {
+        match self.kind {
+            Kind::Int { .. } | Kind::Level(..) => ValueKind::Int,
+            Kind::Long { .. } => ValueKind::Long,
+            Kind::Ratio => ValueKind::Double,
+            Kind::Boolean => ValueKind::Boolean,
+            Kind::Word(_) => ValueKind::String,
+            Kind::Words(_) | Kind::List => ValueKind::List,
+        }
+    }
+
+    /// What Kafka's own software would do, whatever this broker's settings are.
+    pub(crate) fn kafka_default(&self) -> &'static str {
+        self.default
     }
 
     /// The broker's default, and whether the configuration file, a variable or a flag has changed it from Kafka's.
@@ -111,6 +189,22 @@ impl TopicSetting {
         };
         let changed = value != self.default;
         (value, changed)
+    }
+
+    /// The value in a topic that was given `overrides`, and where it comes from.
+    pub(crate) fn value(
+        &self,
+        overrides: &[(String, String)],
+        config: &Config,
+    ) -> (String, ConfigSource) {
+        let given = overrides.iter().find(|(name, _)| name == self.name);
+        match given {
+            Some((_, value)) => (value.clone(), ConfigSource::Topic),
+            None => match self.default(config) {
+                (value, true) => (value, ConfigSource::StaticBroker),
+                (value, false) => (value, ConfigSource::Default),
+            },
+        }
     }
 
     /// Whether `value` will do; the error is Kafka's text.

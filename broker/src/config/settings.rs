@@ -23,6 +23,47 @@ pub(super) struct Setting {
     pub(super) set: fn(&mut Config, &str, i64) -> Result<(), String>,
     /// The field as a text; empty when it has no value.
     pub(super) show: fn(&Config) -> String,
+    /// What the field holds.
+    kind: fn(&Config) -> ValueKind,
+}
+
+/// What a value is, in the words of DescribeConfigs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ValueKind {
+    Boolean,
+    String,
+    Int,
+    Long,
+    Double,
+    List,
+    Password,
+}
+
+/// A setting of the broker with its value, to be told to clients.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    /// `None`: no value, or one that must stay secret.
+    pub(crate) value: Option<String>,
+    pub(crate) is_default: bool,
+    pub(crate) kind: ValueKind,
+    pub(crate) documentation: &'static str,
+}
+
+/// Every setting of `config`.
+pub(crate) fn entries(config: &Config) -> impl Iterator<Item = Entry> {
+    let defaults = Config::default();
+    SETTINGS.iter().map(move |setting| {
+        let kind = (setting.kind)(config);
+        let value = (setting.show)(config);
+        Entry {
+            name: setting.name,
+            is_default: value == (setting.show)(&defaults),
+            value: Some(value).filter(|value| !value.is_empty() && kind != ValueKind::Password),
+            kind,
+            documentation: setting.help,
+        }
+    })
 }
 
 impl Setting {
@@ -45,10 +86,18 @@ impl Setting {
 trait Value: Sized {
     fn read(text: &str, at_least: i64) -> Result<Self, String>;
     fn show(&self) -> String;
+    fn kind() -> ValueKind {
+        ValueKind::String
+    }
+}
+
+/// The kind of what a function returns.
+fn kind_of<T: Value>(_: fn(&Config) -> &T) -> ValueKind {
+    T::kind()
 }
 
 macro_rules! numbers {
-    ($($number:ty)*) => { $(
+    ($($number:ty: $kind:ident)*) => { $(
         impl Value for $number {
             fn read(text: &str, at_least: i64) -> Result<Self, String> {
                 let number: i64 = text.trim().parse().map_err(|_| "a whole number is needed".to_owned())?;
@@ -60,10 +109,13 @@ macro_rules! numbers {
             fn show(&self) -> String {
                 self.to_string()
             }
+            fn kind() -> ValueKind {
+                ValueKind::$kind
+            }
         }
     )* };
 }
-numbers! { i32 i64 u64 usize }
+numbers! { i32: Int i64: Long u64: Long usize: Long }
 
 impl Value for bool {
     fn read(text: &str, _: i64) -> Result<Self, String> {
@@ -75,6 +127,9 @@ impl Value for bool {
     }
     fn show(&self) -> String {
         self.to_string()
+    }
+    fn kind() -> ValueKind {
+        ValueKind::Boolean
     }
 }
 
@@ -105,6 +160,9 @@ impl Value for DatabaseUrl {
     }
     fn show(&self) -> String {
         self.to_string()
+    }
+    fn kind() -> ValueKind {
+        ValueKind::Password
     }
 }
 
@@ -149,6 +207,9 @@ impl<T: Value> Value for Option<T> {
     fn show(&self) -> String {
         self.as_ref().map(T::show).unwrap_or_default()
     }
+    fn kind() -> ValueKind {
+        T::kind()
+    }
 }
 
 macro_rules! setting {
@@ -164,6 +225,7 @@ macro_rules! setting {
                 Ok(())
             },
             show: |config| Value::show(&config.$field),
+            kind: |_| kind_of(|config| &config.$field),
         }
     };
     ($section:expr, $name:literal, $field:ident, $value:literal, $help:literal) => {

@@ -18,11 +18,6 @@ use crate::context::{Context, Request};
 use crate::error::Failure;
 use crate::topic_settings::TOPIC_SETTINGS;
 
-/// Where a setting's value comes from (KIP-226).
-const DYNAMIC_TOPIC_CONFIG: i8 = 1;
-const STATIC_BROKER_CONFIG: i8 = 4;
-const DEFAULT_CONFIG: i8 = 5;
-
 pub(crate) async fn handle<'a>(
     request: &Request,
     body: CreateTopicsRequest<'a>,
@@ -224,19 +219,12 @@ fn describe(result: &mut CreatableTopicResult<'_>, spec: &NewTopicSpec, config: 
     result.num_partitions = spec.partitions;
     result.replication_factor = 1;
     let configs = TOPIC_SETTINGS.iter().map(|setting| {
-        let given = spec.settings.iter().find(|(name, _)| name == setting.name);
-        let (value, config_source) = match given {
-            Some((_, value)) => (value.clone(), DYNAMIC_TOPIC_CONFIG),
-            None => match setting.default(config) {
-                (value, true) => (value, STATIC_BROKER_CONFIG),
-                (value, false) => (value, DEFAULT_CONFIG),
-            },
-        };
+        let (value, source) = setting.value(&spec.settings, config);
         CreatableTopicConfigs {
             name: setting.name.into(),
             value: Some(value.into()),
             read_only: false,
-            config_source,
+            config_source: source as i8,
             is_sensitive: false,
             ..CreatableTopicConfigs::default()
         }

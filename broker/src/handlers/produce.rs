@@ -123,11 +123,7 @@ fn queue_topic<'a>(
     (response, partitions)
 }
 
-fn find(
-    request: &Request,
-    name: &str,
-    topic_id: uuid::Uuid,
-) -> Result<Arc<Topic>, Failure> {
+fn find(request: &Request, name: &str, topic_id: uuid::Uuid) -> Result<Arc<Topic>, Failure> {
     let catalog = &request.context().catalog;
     if request.version >= 13 {
         let topic = catalog.by_topic_id(topic_id);
