@@ -279,6 +279,27 @@ fn zstd_without_content_size_and_in_several_frames() {
 }
 
 #[test]
+fn zstd_frames_with_checksums_long_windows_and_skipped_frames() {
+    let input = text(100_000);
+    let mut frames = Vec::new();
+    for (level, window_log) in [(1, 10), (3, 27), (19, 22)] {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.write_all(&input).unwrap();
+        frames.extend(encoder.finish().unwrap());
+        frames.extend([0x5f, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9]);
+    }
+    let output = Compression::Zstd
+        .decompress(&frames, 3 * input.len())
+        .unwrap();
+    assert_eq!(output, input.repeat(3));
+    let last = frames.len() - 12;
+    frames[last] ^= 1;
+    malformed(Compression::Zstd, &frames, 3 * input.len());
+}
+
+#[test]
 fn bombs_stop_at_the_cap() {
     const CAP_BYTES: usize = 1 << 20;
     let zeros = vec![0; 64 << 20];
