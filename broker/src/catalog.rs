@@ -1,10 +1,13 @@
 //! The topics of this broker in memory: which there are, and the open logs of their partitions. PostgreSQL holds the truth;
 //! every change is made there first.
 //!
-//! Changes are made one after the other, each in a task of its own: a client that goes away cannot stop one half way.
+//! Changes are made one after the other, each in a task of its own: a client that goes away cannot stop one half way. After
+//! a change that failed, and so may have been made all the same, the topics are loaded again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use storage::{NewTopic, Store};
 use tokio::sync::Semaphore;
@@ -42,8 +45,13 @@ pub(crate) struct Catalog {
     topics: RwLock<Topics>,
     /// One change at a time.
     changes: Semaphore,
+    /// The database may hold topics that are not known here, or the reverse.
+    is_stale: AtomicBool,
     defaults: TopicSettings,
 }
+
+/// How long a request waits for topics to be loaded again; after that it is answered with what is known.
+const REFRESH_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 struct Topics {
@@ -85,6 +93,7 @@ impl Catalog {
             log,
             topics: RwLock::default(),
             changes: Semaphore::new(1),
+            is_stale: AtomicBool::new(false),
             defaults: topic_settings::log_defaults(config),
         });
         let rows = catalog.store.load_topics().await?;
@@ -134,19 +143,98 @@ impl Catalog {
         wanted: Vec<NewTopicSpec>,
     ) -> Result<Vec<Result<Arc<Topic>, storage::Error>>, storage::Error> {
         let catalog = self.clone();
-        run_to_the_end(async move {
-            let _turn = catalog.changes.acquire().await;
+        self.change(async move {
             let rows: Vec<NewTopic> = wanted.into_iter().map(NewTopicSpec::into_row).collect();
+            let outcomes = catalog.store.create_topics(&rows).await?;
             let mut results = Vec::with_capacity(rows.len());
-            for created in catalog.store.create_topics(&rows).await? {
+            for (row, created) in rows.iter().zip(outcomes) {
                 results.push(match created {
                     Ok(row) => Ok(catalog.add(row).await?),
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        if catalog.by_name(&row.name).is_none() {
+                            catalog.is_stale.store(true, Ordering::Release);
+                        }
+                        Err(error)
+                    }
                 });
             }
             Ok(results)
         })
         .await
+    }
+
+    /// Runs `work` when it is its turn, in a task of its own, so that it ends even if nobody waits for it any more.
+    async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T, storage::Error>> + Send + 'static,
+    ) -> Result<T, storage::Error> {
+        let catalog = self.clone();
+        let task = tokio::spawn(async move {
+            let _turn = catalog.changes.acquire().await;
+            let unsure = Unsure(&catalog.is_stale);
+            let result = work.await;
+            if result.is_ok() {
+                std::mem::forget(unsure);
+            } else {
+                drop(unsure);
+            }
+            catalog.reload_if_stale().await;
+            result
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => Err(fault(&error.to_string())),
+        }
+    }
+
+    /// Loads the topics again if a change failed and they could not be loaded then. Called before topics are looked up for
+    /// a request whose answer should be complete; costs nothing otherwise.
+    pub(crate) async fn refresh(&self) {
+        if !self.is_stale.load(Ordering::Acquire) {
+            return;
+        }
+        let reload = async {
+            let _turn = self.changes.acquire().await;
+            self.reload_if_stale().await;
+        };
+        if tokio::time::timeout(REFRESH_PATIENCE, reload)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the topics could not be loaded again in time");
+        }
+    }
+
+    /// To be called in turn. May be cancelled: what is known changes at the end, all at once.
+    async fn reload_if_stale(&self) {
+        if !self.is_stale.load(Ordering::Acquire) {
+            return;
+        }
+        match self.reload().await {
+            Ok(()) => self.is_stale.store(false, Ordering::Release),
+            Err(error) => tracing::warn!(%error, "the topics could not be loaded again"),
+        }
+    }
+
+    async fn reload(&self) -> Result<(), storage::Error> {
+        let rows = self.store.load_topics().await?;
+        let stored: HashSet<Uuid> = rows.iter().map(|row| row.topic_id).collect();
+        let news = rows.into_iter().filter(|row| {
+            let known = self.by_topic_id(row.topic_id);
+            known.is_none_or(|topic| topic.partitions.len() != row.partitions.len())
+        });
+        let news = self.open_logs(news.collect()).await?;
+        for topic in self.all() {
+            if !stored.contains(&topic.topic_id) {
+                self.forget(&topic);
+            }
+        }
+        let mut known = self.topics_mut();
+        for topic in news {
+            tracing::info!(topic = &*topic.name, "found in the database");
+            known.insert(topic);
+        }
+        Ok(())
     }
 
     async fn add(&self, row: storage::Topic) -> Result<Arc<Topic>, storage::Error> {
@@ -164,8 +252,7 @@ impl Catalog {
         topics: Vec<Arc<Topic>>,
     ) -> Result<Vec<Result<(), storage::Error>>, storage::Error> {
         let catalog = self.clone();
-        run_to_the_end(async move {
-            let _turn = catalog.changes.acquire().await;
+        self.change(async move {
             let ids: Vec<i32> = topics.iter().map(|topic| topic.id).collect();
             let results = catalog.store.delete_topics(&ids).await?;
             for (topic, result) in topics.iter().zip(&results) {
@@ -195,8 +282,7 @@ impl Catalog {
         total: i32,
     ) -> Result<(), storage::Error> {
         let catalog = self.clone();
-        run_to_the_end(async move {
-            let _turn = catalog.changes.acquire().await;
+        self.change(async move {
             let rows = catalog
                 .store
                 .create_partitions(topic.id, total, &[LANE])
@@ -271,13 +357,12 @@ impl NewTopicSpec {
     }
 }
 
-/// Runs `change` in a task of its own, so that it ends even if nobody waits for it any more.
-async fn run_to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, storage::Error>> + Send + 'static,
-) -> Result<T, storage::Error> {
-    match tokio::spawn(change).await {
-        Ok(result) => result,
-        Err(error) => Err(fault(&error.to_string())),
+/// Sets the flag when dropped, by a panic too.
+struct Unsure<'a>(&'a AtomicBool);
+
+impl Drop for Unsure<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

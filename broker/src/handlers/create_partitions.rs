@@ -17,6 +17,7 @@ pub(crate) async fn handle<'a>(
     body: CreatePartitionsRequest<'a>,
 ) -> CreatePartitionsResponse<'a> {
     let context = request.context();
+    context.catalog.refresh().await;
     let patience = Duration::from_millis(body.timeout_ms.try_into().unwrap_or(0));
     let too_many = added(context, &body.topics) > PARTITIONS_PER_REQUEST_MAX;
     let twice = named_twice(&body.topics);

@@ -23,6 +23,7 @@ pub(crate) async fn handle<'a>(
     body: CreateTopicsRequest<'a>,
 ) -> CreateTopicsResponse<'a> {
     let context = request.context();
+    context.catalog.refresh().await;
     let judged = judge_all(context, &body);
     let mut results: Vec<CreatableTopicResult<'a>> = Vec::with_capacity(body.topics.len());
     let mut wanted = Vec::new();

@@ -21,6 +21,7 @@ pub(crate) async fn handle<'a>(
     body: DeleteTopicsRequest<'a>,
 ) -> DeleteTopicsResponse<'a> {
     let context = request.context();
+    context.catalog.refresh().await;
     let named: Vec<(Option<Cow<'a, str>>, Uuid)> = if request.version >= 6 {
         let topics = body.topics.into_iter();
         topics.map(|topic| (topic.name, topic.topic_id)).collect()

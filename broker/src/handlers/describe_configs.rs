@@ -26,6 +26,7 @@ pub(crate) async fn handle<'a>(
     request: &Request,
     body: DescribeConfigsRequest<'a>,
 ) -> DescribeConfigsResponse<'a> {
+    request.context().catalog.refresh().await;
     let detail = Detail {
         version: request.version,
         synonyms: body.include_synonyms,

@@ -33,6 +33,7 @@ pub(crate) async fn handle<'a>(
     body: MetadataRequest<'a>,
 ) -> MetadataResponse<'a> {
     let context = request.context();
+    context.catalog.refresh().await;
     let may_create = context.config.auto_create_topics_enable
         && (request.version < 4 || body.allow_auto_topic_creation);
     let topics = match body.topics {
@@ -158,7 +159,7 @@ async fn create(context: &Context, name: &str) -> Result<Arc<Topic>, ErrorCode> 
         .catalog
         .create(vec![spec])
         .await
-        .map_err(|error| Failure::from(&error).code)?;
+        .map_err(|error| not_yet(Failure::from(&error).code))?;
     match created.pop() {
         Some(Ok(topic)) => Ok(topic),
         // Another request was faster.
@@ -166,8 +167,17 @@ async fn create(context: &Context, name: &str) -> Result<Arc<Topic>, ErrorCode> 
             .catalog
             .by_name(name)
             .ok_or(ErrorCode::UnknownTopicOrPartition),
-        Some(Err(error)) => Err(Failure::from(&error).code),
+        Some(Err(error)) => Err(not_yet(Failure::from(&error).code)),
         None => Err(ErrorCode::UnknownServerError),
+    }
+}
+
+/// Clients ask again after LEADER_NOT_AVAILABLE, which is also Kafka's answer while a topic is being created.
+fn not_yet(code: ErrorCode) -> ErrorCode {
+    if code == ErrorCode::KafkaStorageError {
+        ErrorCode::LeaderNotAvailable
+    } else {
+        code
     }
 }
 
