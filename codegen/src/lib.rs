@@ -7,6 +7,7 @@ pub mod check;
 mod emit;
 mod error;
 mod fields;
+#[cfg(feature = "import")]
 pub mod import;
 pub mod model;
 pub mod names;
