@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn comments_go_and_strings_stay() {
         let check = |text: &str, expect: &str| assert_eq!(strip_comments(text), expect);
-        check("{} // x \"y\"\n{}", "{}          \n{}");
+        check("{} // x \"y\"\n{}", "{}         \n{}");
         check("1 /* a \n b */ 2", "1      \n      2");
         check(r#""http://x" // y"#, r#""http://x"     "#);
         check(r#""a\"//b" /*c*/"#, r#""a\"//b"      "#);
