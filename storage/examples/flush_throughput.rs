@@ -2,11 +2,14 @@
 //!
 //! `cargo run --release -p storage --example flush_throughput [-- <seconds per cell> [<database URL>]]`; without a URL a
 //! private PostgreSQL in a temporary directory is used. The two take turns, three rounds, and the median of each is printed.
+//! CPU seconds per GB are of this process and of the server's together (on Linux, server on this machine); they hold on a
+//! busy machine too. For the small cells they are coarse.
 #![expect(
     clippy::print_stdout,
     reason = "its output is the purpose of this program"
 )]
 
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
@@ -35,9 +38,11 @@ const CELLS: [(usize, usize); 8] = [
 
 /// One measured cell: flushes and their latencies.
 struct Measured {
+    gb: f64,
     mb_per_second: f64,
     p50: Duration,
     p99: Duration,
+    cpu_seconds_per_gb: f64,
 }
 
 #[tokio::main]
@@ -91,15 +96,27 @@ async fn compare(url: &str, duration: Duration) -> Result<(), Failure> {
     for (runs, bytes) in CELLS {
         let (mut copied, mut flushed) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            copied.push(copy_alone(&client, runs, bytes, duration).await?);
-            flushed
-                .push(flush(&mut writer, &parts, &mut next_offset, runs, bytes, duration).await?);
+            let before = cpu_ticks(&client).await?;
+            let mut round = copy_alone(&client, runs, bytes, duration).await?;
+            let between = cpu_ticks(&client).await?;
+            round.cpu_seconds_per_gb = seconds_between(&before, &between) / round.gb;
+            copied.push(round);
+            let mut round =
+                flush(&mut writer, &parts, &mut next_offset, runs, bytes, duration).await?;
+            round.cpu_seconds_per_gb =
+                seconds_between(&between, &cpu_ticks(&client).await?) / round.gb;
+            flushed.push(round);
         }
         let (copied, flushed) = (median(copied), median(flushed));
         let share = 100.0 * flushed.mb_per_second / copied.mb_per_second;
         println!(
-            "| {runs} x {bytes} | {:.1} | {:.1} | {share:.0} % | {:?} | {:?} |",
-            copied.mb_per_second, flushed.mb_per_second, flushed.p50, flushed.p99
+            "| {runs} x {bytes} | {:.1} | {:.1} | {share:.0} % | {:.2?} | {:.2?} | {:.1} | {:.1} |",
+            copied.mb_per_second,
+            flushed.mb_per_second,
+            flushed.p50,
+            flushed.p99,
+            copied.cpu_seconds_per_gb,
+            flushed.cpu_seconds_per_gb
         );
     }
     store.delete_topics(&[topic.id]).await?;
@@ -118,12 +135,44 @@ fn median(mut rounds: Vec<Measured>) -> Measured {
 fn measured(mut latencies: Vec<Duration>, bytes_each: usize, elapsed: Duration) -> Measured {
     latencies.sort_unstable();
     let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100];
-    let mb_per_second = (latencies.len() * bytes_each) as f64 / elapsed.as_secs_f64() / 1e6;
+    let gb = (latencies.len() * bytes_each) as f64 / 1e9;
+    let mb_per_second = gb * 1e3 / elapsed.as_secs_f64();
     Measured {
+        gb,
         mb_per_second,
         p50: at(50),
         p99: at(99),
+        cpu_seconds_per_gb: 0.0,
     }
+}
+
+/// CPU time so far of this process and of each of the server's sessions and background processes, in ticks.
+async fn cpu_ticks(client: &Client) -> Result<HashMap<String, u64>, Failure> {
+    let rows = client
+        .query("select pid from pg_stat_activity", &[])
+        .await?;
+    let pids = rows
+        .iter()
+        .map(|row| row.get::<_, i32>(0).to_string())
+        .chain(["self".to_owned()]);
+    let ticks = |pid: String| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // User and system time are the 12th and 13th field after the name, which is in brackets.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+        let (user, system): (u64, u64) =
+            (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some((pid, user + system))
+    };
+    Ok(pids.filter_map(ticks).collect())
+}
+
+/// Sessions that ended in between are not counted.
+fn seconds_between(before: &HashMap<String, u64>, after: &HashMap<String, u64>) -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let ticks = after
+        .iter()
+        .map(|(pid, ticks)| ticks - before.get(pid).unwrap_or(&0));
+    ticks.sum::<u64>() as f64 / TICKS_PER_SECOND
 }
 
 fn payload(bytes: usize) -> Bytes {
