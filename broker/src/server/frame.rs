@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
@@ -65,7 +65,7 @@ where
             limit: bytes_max,
         })?;
 
-    let mut bytes = BytesMut::new();
+    let mut bytes = Vec::new();
     let mut reserved = Reserved::none();
     while bytes.len() < size {
         let more = (size - bytes.len()).min(bytes.len().max(FIRST_BYTES));
@@ -73,11 +73,11 @@ where
             Ok(granted) => reserved.merge(granted),
             Err(_) => return Err(ConnectionError::NoMemory(MEMORY_WAIT.as_secs())),
         }
-        bytes.reserve(more);
+        bytes.reserve_exact(more);
         read_part(reader, &mut bytes, more).await?;
     }
     Ok(Frame {
-        bytes: bytes.freeze(),
+        bytes: bytes.into(),
         reserved,
     })
 }
@@ -85,7 +85,7 @@ where
 /// Appends exactly `count` bytes.
 async fn read_part<R>(
     reader: &mut R,
-    bytes: &mut BytesMut,
+    bytes: &mut Vec<u8>,
     count: usize,
 ) -> Result<(), ConnectionError>
 where
