@@ -89,9 +89,9 @@ async fn compare(url: &str, duration: Duration) -> Result<(), Failure> {
     let driver = tokio::spawn(connection);
 
     println!(
-        "| runs x bytes per flush | COPY alone MB/s | flush MB/s | of COPY | flush p50 | p99 |"
+        "| runs x bytes per flush | COPY alone MB/s | flush MB/s | of COPY | flush p50 | p99 | COPY CPU s/GB | flush CPU s/GB |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let mut next_offset = 0;
     for (runs, bytes) in CELLS {
         let (mut copied, mut flushed) = (Vec::new(), Vec::new());
