@@ -225,7 +225,8 @@ fn broken_batches_are_refused_and_harm_nobody() {
     let topic = victim.topic.clone();
     let good = NewBatch::of(&["x", "y"]);
     let mut cases: Vec<(String, Vec<u8>)> = Vec::new();
-    for at in (8..good.bytes().len()).step_by(3) {
+    // the length and all that the checksum covers; between them is the leader epoch, which is the broker's to set
+    for at in (8..12).chain((16..good.bytes().len()).step_by(3)) {
         let mut flipped = good.bytes();
         flipped[at] ^= 0x55;
         cases.push((format!("byte {at} flipped"), flipped));
@@ -266,7 +267,7 @@ fn decompression_bombs_are_refused() {
         batch.attributes = codec;
         let bytes = batch.around(&bomb);
         assert!(bytes.len() < 1_000_000, "{} bytes", bytes.len());
-        for _ in 0..4 {
+        for _ in 0..2 {
             let mut connection = Connection::open(&victim.broker);
             let answer = connection.produce(&topic, 0, &bytes);
             assert!(answer.error != 0, "a bomb of codec {codec} was accepted");
