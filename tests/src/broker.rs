@@ -149,6 +149,19 @@ impl Broker {
         self.child = Some(child);
     }
 
+    /// Waits until the broker says that it is ready, or has ended. Whether it is ready.
+    pub fn is_ready_or_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("the broker was started");
+        let log = self.dir.join("broker.log");
+        wait_for("the broker to be ready or to end", START_LIMIT, || {
+            let ended = child.try_wait().expect("the state of the broker").is_some();
+            let ready = fs::read_to_string(&log)
+                .unwrap_or_default()
+                .contains("is ready");
+            (ready || ended).then_some(ready && !ended)
+        })
+    }
+
     /// Fails with the broker's log when it has ended by itself.
     pub fn assert_running(&mut self) {
         let child = self.child.as_mut().expect("the broker was started");

@@ -233,12 +233,23 @@ fn brokers_that_start_at_once_on_one_database() {
     for broker in &mut brokers {
         broker.spawn();
     }
+    // All find or make one and the same schema. One broker serves at a time in this release, so one that lost the log to
+    // another on its way up may say so and end.
+    let mut ready = 0;
     for broker in &mut brokers {
-        broker.wait_until_ready();
+        if broker.is_ready_or_ended() {
+            ready += 1;
+        } else {
+            assert!(
+                broker.log().contains("is no longer held"),
+                "{}",
+                broker.log()
+            );
+        }
     }
-    // All are up, so all found or made one and the same schema. One broker serves at a time in this release.
+    assert!(ready > 0);
     for broker in &mut brokers {
-        broker.stop();
+        broker.kill();
     }
     let broker = &mut brokers[0];
     broker.start_again();

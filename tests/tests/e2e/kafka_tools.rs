@@ -76,6 +76,38 @@ fn topics_console_producer_and_console_consumer() {
 }
 
 #[test]
+fn topics_describe() {
+    let broker = Broker::shared();
+    let (b, topic) = (broker.bootstrap(), fresh_topic("described"));
+    let topics = |args: &[&str]| {
+        kafka_tool(
+            "TopicCommand",
+            &[&["--bootstrap-server", &b], args].concat(),
+            b"",
+        )
+    };
+    topics(&[
+        "--create",
+        "--topic",
+        &topic,
+        "--partitions",
+        "2",
+        "--config",
+        "max.message.bytes=500000",
+    ])
+    .ok();
+    let shown = topics(&["--describe", "--topic", &topic]).ok().text();
+    for part in [
+        "PartitionCount: 2",
+        "max.message.bytes=500000",
+        "Partition: 0",
+        "Partition: 1",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
 fn producer_perf_test() {
     let broker = Broker::shared();
     let (b, topic) = (broker.bootstrap(), fresh_topic("perf"));

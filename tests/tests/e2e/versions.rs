@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use protocol::messages::create_topics_request::CreatableTopic;
 use protocol::messages::delete_topics_request::DeleteTopicState;
+use protocol::messages::describe_configs_request::DescribeConfigsResource;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::{
@@ -29,6 +30,7 @@ const CHECKED: &[ApiKey] = &[
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::DescribeConfigs,
     ApiKey::CreatePartitions,
 ];
 
@@ -341,5 +343,36 @@ fn init_producer_id() {
             );
             assert!(response.producer_id >= 0, "v{version}");
         }
+    });
+}
+
+#[test]
+fn describe_configs() {
+    each_version(ApiKey::DescribeConfigs, |asker, version| {
+        let topic = asker.topic.clone();
+        let request = DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type: 2, // a topic
+                resource_name: topic.as_str().into(),
+                configuration_keys: None,
+                ..DescribeConfigsResource::default()
+            }],
+            include_synonyms: version >= 1,
+            include_documentation: version >= 3,
+            ..DescribeConfigsRequest::default()
+        };
+        let answer = asker.call(&request, version);
+        let response: DescribeConfigsResponse = answer.read();
+        let result = &response.results[0];
+        assert_eq!(
+            (result.error_code, result.resource_name.as_ref()),
+            (0, topic.as_str()),
+            "v{version}"
+        );
+        let setting = result
+            .configs
+            .iter()
+            .find(|c| c.name == "max.message.bytes");
+        assert!(setting.is_some_and(|s| s.value.is_some()), "v{version}");
     });
 }
