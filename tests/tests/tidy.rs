@@ -1,4 +1,5 @@
 //! Rules about the sources that neither the compiler nor clippy checks.
+#![allow(clippy::unwrap_used, reason = "a test may fail by it")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,6 +48,7 @@ fn dispatched() -> Vec<(String, String, String)> {
     let rows: Vec<_> = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("api!("))
+        .filter(|row| row.contains("handlers::"))
         .map(|row| {
             let name = row.split(',').next().unwrap().trim();
             let versions = row.split(',').nth(1).unwrap().trim().replace("..=", "-");

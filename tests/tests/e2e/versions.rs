@@ -14,6 +14,7 @@ use protocol::messages::{
     FetchResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest,
     ListOffsetsResponse, MetadataRequest, MetadataResponse, ProduceResponse,
 };
+use protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use protocol::{ApiKey, Request};
 use tests::batch::NewBatch;
 use tests::wire::{Answer, Connection, fetch_request, fetched, produce_request, request_bytes};
