@@ -196,7 +196,7 @@ fn a_stop_drains_what_is_in_flight() {
     connection.create_topic(&topic, 1);
     // 40 MB of requests, sent before the first answer is read
     let value = vec![b'x'; 100_000];
-    let batch = NewBatch::of(&vec![&value; 8]).bytes();
+    let batch = NewBatch::of(&[&value; 8]).bytes();
     for _ in 0..50 {
         connection.send(
             &tests::wire::produce_request(&topic, &[(0, &batch)], -1),
