@@ -1,6 +1,6 @@
 //! One record batch as a view over its bytes, and the walk over batches that follow each other.
 //!
-//! Not here: the records inside ([`super::record`]) and the rules for batches from clients ([`super::validate`]).
+//! Not here: the records inside ([`super::record`]) and the rules for batches from clients ([`super::validate()`]).
 
 use super::error::{RecordError, RecordErrorKind};
 use super::record::BatchRecords;

@@ -1,7 +1,7 @@
 //! Builds one batch from values: for control markers, the log cleaner, forwarding and tests.
 //!
 //! The bytes are those of Kafka's own `MemoryRecordsBuilder` for the same input; compressed ones decompress to the same.
-//! Not here: batches from clients, which are stored as they came ([`super::validate`], [`super::patch_base_offset`]).
+//! Not here: batches from clients, which are stored as they came ([`super::validate()`], [`super::patch_base_offset`]).
 
 use super::batch::{Attributes, TimestampType};
 use super::control::EndTxnMarker;

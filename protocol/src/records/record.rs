@@ -1,6 +1,6 @@
 //! The records of one batch, read lazily: key, value and headers are slices of the batch or of its decompressed bytes.
 //!
-//! Not here: the rules for records from clients ([`super::validate`]) and what control records mean
+//! Not here: the rules for records from clients ([`super::validate()`]) and what control records mean
 //! ([`super::control`]).
 
 use std::borrow::Cow;
