@@ -146,6 +146,7 @@ fn files_stay_readable() {
 fn modules_say_what_lives_in_them() {
     let silent: Vec<PathBuf> = sources()
         .into_iter()
+        .filter(|(path, _)| !path.to_string_lossy().contains("/golden/")) // what the compiler wrote
         .filter(|(_, text)| !text.trim_start().starts_with("//!"))
         .map(|(path, _)| path)
         .collect();

@@ -1,3 +1,5 @@
+//! Tests of the settings: sources, their order, and what is refused.
+
 use std::ffi::OsString;
 
 use super::sources::default_file;

@@ -1,3 +1,5 @@
+//! Tests of [`Reader`]: values, limits, budgets and errors.
+
 use std::borrow::Cow;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of [`Writer`]: values, patched lengths, spliced records and errors.
+
 use super::*;
 use crate::wire::Reader;
 

@@ -370,7 +370,7 @@ mod bombs {
     }
 
     pub(super) fn gzip() -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         fill(&mut encoder);
         encoder.finish().expect("a compressor in memory")
     }
