@@ -27,7 +27,14 @@ pub(super) fn emit(message: &Message) -> TokenStream {
             .fields
             .iter()
             .map(|field| emit_field(message, field, it.versions));
-        quote!(StructDescriptor { name: #name, fields: &[#(#fields),*] })
+        let ident = names::ident(name);
+        let wire_bytes_min = Literal::usize_unsuffixed(it.min_wire);
+        quote!(StructDescriptor {
+            name: #name,
+            wire_bytes_min: #wire_bytes_min,
+            memory_bytes: size_of::<#ident<'_>>(),
+            fields: &[#(#fields),*],
+        })
     });
     quote! {
         /// What the schema says of the message.

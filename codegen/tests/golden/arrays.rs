@@ -131,6 +131,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "Arrays",
+            wire_bytes_min: 6,
+            memory_bytes: size_of::<Arrays<'_>>(),
             fields: &[
                 field("Ids", Many(Type::Int32), 0, 1),
                 field("TopicIds", Many(Type::Uuid), 0, 1)
@@ -143,6 +145,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
         },
         StructDescriptor {
             name: "Row",
+            wire_bytes_min: 2,
+            memory_bytes: size_of::<Row<'_>>(),
             fields: &[
                 field("Name", One(Type::String), 0, 1),
                 field("Size", One(Type::Int64), 1, 1).ignorable(),

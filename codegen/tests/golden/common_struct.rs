@@ -107,6 +107,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "Common",
+            wire_bytes_min: 4,
+            memory_bytes: size_of::<Common<'_>>(),
             fields: &[
                 field("Old", One(Type::Struct(2)), 0, 1).ignorable(),
                 field("Pages", Many(Type::Struct(1)), 1, 2),
@@ -114,6 +116,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
         },
         StructDescriptor {
             name: "Page",
+            wire_bytes_min: 8,
+            memory_bytes: size_of::<Page<'_>>(),
             fields: &[
                 field("From", One(Type::Struct(2)), 1, 2),
                 field("To", One(Type::Struct(2)), 2, 2).ignorable(),
@@ -121,6 +125,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
         },
         StructDescriptor {
             name: "Cursor",
+            wire_bytes_min: 8,
+            memory_bytes: size_of::<Cursor<'_>>(),
             fields: &[field("Offset", One(Type::Int64), 0, 2)],
         },
     ],

@@ -81,6 +81,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "Fixed",
+            wire_bytes_min: 46,
+            memory_bytes: size_of::<Fixed<'_>>(),
             fields: &[
                 field("Flag", One(Type::Bool), 0, 0).default(DefaultValue::True),
                 field("Small", One(Type::Int8), 0, 0).default(DefaultValue::Int(-1)),

@@ -63,6 +63,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "SmallHeader",
+            wire_bytes_min: 4,
+            memory_bytes: size_of::<SmallHeader<'_>>(),
             fields: &[
                 field("CorrelationId", One(Type::Int32), 0, 2),
                 field("ClientId", One(Type::String), 1, 2)

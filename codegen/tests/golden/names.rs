@@ -46,6 +46,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "Names",
+            wire_bytes_min: 6,
+            memory_bytes: size_of::<Names<'_>>(),
             fields: &[
                 field("Type", One(Type::Int8), 0, 0),
                 field("match", One(Type::String), 0, 0),

@@ -196,6 +196,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "Nullable",
+            wire_bytes_min: 8,
+            memory_bytes: size_of::<Nullable<'_>>(),
             fields: &[
                 field("Never", One(Type::String), 0, 4),
                 field("Always", One(Type::String), 0, 4)
@@ -212,10 +214,14 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
         },
         StructDescriptor {
             name: "Row",
+            wire_bytes_min: 4,
+            memory_bytes: size_of::<Row<'_>>(),
             fields: &[field("Id", One(Type::Int32), 1, 4)],
         },
         StructDescriptor {
             name: "Single",
+            wire_bytes_min: 4,
+            memory_bytes: size_of::<Single<'_>>(),
             fields: &[field("Id", One(Type::Int32), 2, 4)],
         },
     ],

@@ -33,6 +33,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "MetadataRequest",
+            wire_bytes_min: 0,
+            memory_bytes: size_of::<MetadataRequest<'_>>(),
             fields: &[],
         },
     ],

@@ -175,6 +175,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "Tagged",
+            wire_bytes_min: 2,
+            memory_bytes: size_of::<Tagged<'_>>(),
             fields: &[
                 field("Plain", One(Type::Int8), 0, 3),
                 field("Later", One(Type::Int64), 2, 3)
@@ -192,6 +194,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
         },
         StructDescriptor {
             name: "Node",
+            wire_bytes_min: 5,
+            memory_bytes: size_of::<Node<'_>>(),
             fields: &[field("Id", One(Type::Int32), 3, 3).default(DefaultValue::Int(-1))],
         },
     ],

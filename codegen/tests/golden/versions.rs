@@ -95,6 +95,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     structs: &[
         StructDescriptor {
             name: "Versions2",
+            wire_bytes_min: 6,
+            memory_bytes: size_of::<Versions2<'_>>(),
             fields: &[
                 field("Always", One(Type::Int32), 1, 6),
                 field("Since", One(Type::Int32), 3, 6),

@@ -43,6 +43,10 @@ pub enum Kind {
 pub struct StructDescriptor {
     /// Kafka's name.
     pub name: &'static str,
+    /// The fewest bytes it takes on the wire in any version.
+    pub wire_bytes_min: usize,
+    /// What it takes in memory, without what its fields point to.
+    pub memory_bytes: usize,
     /// Its fields, in the order of the schema.
     pub fields: &'static [FieldDescriptor],
 }

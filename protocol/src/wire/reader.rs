@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn error_at(&self, at: usize, kind: DecodeErrorKind) -> DecodeError {
+    pub(crate) fn error_at(&self, at: usize, kind: DecodeErrorKind) -> DecodeError {
         DecodeError {
             kind,
             at: u32::try_from(at).unwrap_or(u32::MAX),
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
 
     /// The next `len` bytes.
     #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(len) {
             Some((taken, rest)) => {
                 self.rest = rest;
@@ -334,6 +334,26 @@ impl<'a> Reader<'a> {
         self.not_null(ints, at)
     }
 
+    /// The number of elements of an array, `None` for null: of that many the bytes that are left can hold at least
+    /// `bytes_min` each, and the budget `memory_bytes` each.
+    #[inline]
+    pub(crate) fn element_count(
+        &mut self,
+        flexible: bool,
+        bytes_min: usize,
+        memory_bytes: usize,
+    ) -> Result<Option<usize>, DecodeError> {
+        let at = self.offset();
+        let Some(count) = self.length(flexible)? else {
+            return Ok(None);
+        };
+        if count > self.rest.len() / bytes_min.max(1) {
+            return Err(self.error_at(at, DecodeErrorKind::CountTooLarge));
+        }
+        self.charge(count.saturating_mul(memory_bytes))?;
+        Ok(Some(count))
+    }
+
     /// An array that may be null. `bytes_min` is the fewest wire bytes an element takes, at least 1;
     /// `read` fills an element that holds its default.
     #[inline]
@@ -343,14 +363,9 @@ impl<'a> Reader<'a> {
         bytes_min: usize,
         mut read: impl FnMut(&mut T, &mut Self) -> Result<(), DecodeError>,
     ) -> Result<Option<Vec<T>>, DecodeError> {
-        let at = self.offset();
-        let Some(count) = self.length(flexible)? else {
+        let Some(count) = self.element_count(flexible, bytes_min, size_of::<T>())? else {
             return Ok(None);
         };
-        if count > self.rest.len() / bytes_min.max(1) {
-            return Err(self.error_at(at, DecodeErrorKind::CountTooLarge));
-        }
-        self.charge(count.saturating_mul(size_of::<T>()))?;
         let mut elements = Vec::new();
         elements.resize_with(count, T::default);
         for element in &mut elements {
