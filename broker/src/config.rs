@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use protocol::compression::Compression;
+
 pub(crate) use settings::{ValueKind, entries};
 pub use sources::{Command, ConfigError, load};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub message_max_bytes: i32,
     /// The largest a record batch may become when it is decompressed to be checked, in bytes.
     pub max_decompressed_message_bytes: i32,
+    /// How batches are kept in a topic without `compression.type`.
+    pub compression_type: CompressionType,
     /// Who sets the time of a record in a topic without `message.timestamp.type`.
     pub log_message_timestamp_type: TimestampType,
     /// How far ahead of the broker's clock a record's time may be, in milliseconds.
@@ -108,6 +112,7 @@ impl Default for Config {
             max_partitions_per_topic: 10_000,
             message_max_bytes: 1_048_588,
             max_decompressed_message_bytes: 128 * 1024 * 1024,
+            compression_type: CompressionType(None),
             log_message_timestamp_type: TimestampType::CreateTime,
             log_message_timestamp_after_max_ms: 3_600_000,
             log_message_timestamp_before_max_ms: i64::MAX,
@@ -315,6 +320,33 @@ impl FromStr for TimestampType {
             "LogAppendTime" => Ok(Self::LogAppendTime),
             _ => Err("write CreateTime or LogAppendTime".to_owned()),
         }
+    }
+}
+
+/// How batches are kept, Kafka's `compression.type`: with this codec, or, without one, as they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompressionType(pub Option<Compression>);
+
+impl CompressionType {
+    /// Kafka's word for it.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            None => "producer",
+            Some(Compression::None) => "uncompressed",
+            Some(codec) => codec.name(),
+        }
+    }
+}
+
+impl FromStr for CompressionType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let codecs = Compression::ALL.into_iter().map(Some);
+        let mut types = std::iter::once(None).chain(codecs).map(Self);
+        types
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| "write producer, uncompressed, gzip, snappy, lz4 or zstd".to_owned())
     }
 }
 

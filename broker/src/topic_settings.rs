@@ -4,6 +4,7 @@
 
 use crate::config::{self, Config, ValueKind};
 use crate::log::TopicSettings;
+use protocol::compression::Compression;
 use protocol::records::TimestampType;
 
 /// What values a setting takes.
@@ -178,6 +179,7 @@ impl TopicSetting {
         let value = match self.name {
             "max.message.bytes" => config.message_max_bytes.to_string(),
             "max.decompressed.message.bytes" => config.max_decompressed_message_bytes.to_string(),
+            "compression.type" => config.compression_type.name().to_owned(),
             "message.timestamp.type" => config.log_message_timestamp_type.name().to_owned(),
             "message.timestamp.after.max.ms" => {
                 config.log_message_timestamp_after_max_ms.to_string()
@@ -230,6 +232,8 @@ pub(crate) fn log_defaults(config: &Config) -> TopicSettings {
         timestamp_before_max_ms: config.log_message_timestamp_before_max_ms,
         timestamp_after_max_ms: config.log_message_timestamp_after_max_ms,
         compacted: false,
+        compression: config.compression_type.0,
+        compression_level: None,
     }
 }
 
@@ -261,10 +265,33 @@ pub(crate) fn log_settings(
             "cleanup.policy" => {
                 result.compacted = text.split(',').any(|word| word.trim() == "compact");
             }
+            "compression.type" => {
+                if let Ok(kind) = text.parse::<config::CompressionType>() {
+                    result.compression = kind.0;
+                }
+            }
             _ => {}
         }
     }
+    result.compression_level = compression_level(result.compression, settings);
     result
+}
+
+/// The level given for `codec`. gzip's own default is -1; lz4 and snappy are written at one level here.
+fn compression_level(codec: Option<Compression>, settings: &[(String, String)]) -> Option<i32> {
+    let name = match codec? {
+        Compression::Gzip => "compression.gzip.level",
+        Compression::Zstd => "compression.zstd.level",
+        Compression::None | Compression::Snappy | Compression::Lz4 => return None,
+    };
+    let setting = TopicSetting::find(name)?;
+    let (_, value) = settings.iter().find(|(given, _)| given == name)?;
+    setting.check(value).ok()?;
+    value
+        .trim()
+        .parse()
+        .ok()
+        .filter(|level| *level != -1 || codec != Some(Compression::Gzip))
 }
 
 fn assign<T: std::str::FromStr>(field: &mut T, text: &str) {

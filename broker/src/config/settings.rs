@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, DatabaseUrl, Endpoint, LogFormat, TimestampType};
+use super::{CompressionType, Config, DatabaseUrl, Endpoint, LogFormat, TimestampType};
 
 /// One setting.
 #[derive(Debug)]
@@ -184,6 +184,15 @@ impl Value for TimestampType {
     }
 }
 
+impl Value for CompressionType {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        text.parse()
+    }
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
 impl Value for LogFormat {
     fn read(text: &str, _: i64) -> Result<Self, String> {
         text.parse()
@@ -270,6 +279,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The largest record batch, as sent. A topic's max.message.bytes goes before it."),
     setting!(TOPICS, "max.decompressed.message.bytes", max_decompressed_message_bytes, "BYTES", at_least 1024,
         "The largest that a compressed record batch may become when it is read to be checked."),
+    setting!(TOPICS, "compression.type", compression_type, "TYPE",
+        "How batches are kept: producer (as they were sent), uncompressed (SQL reads every record), gzip, snappy, lz4 or zstd. A topic's compression.type goes before it."),
     setting!(TOPICS, "log.message.timestamp.type", log_message_timestamp_type, "CreateTime|LogAppendTime",
         "Who sets the time of a record. A topic's message.timestamp.type goes before it."),
     setting!(TOPICS, "log.message.timestamp.after.max.ms", log_message_timestamp_after_max_ms, "MS", at_least 0,

@@ -116,10 +116,6 @@ pub(super) fn check_setting(name: &str, value: Option<&str>) -> Result<(), Failu
         return invalid(text);
     }
     match (name, value.trim()) {
-        ("compression.type", "producer") => Ok(()),
-        ("compression.type", _) => invalid(format!(
-            "Invalid value {value} for configuration compression.type: only producer is served, batches are kept as they are sent"
-        )),
         ("remote.storage.enable", value) if value.eq_ignore_ascii_case("true") => invalid(
             "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
                 .to_owned(),
@@ -187,12 +183,14 @@ mod tests {
     #[test]
     fn settings() {
         assert_eq!(check_setting("retention.ms", Some("1000")), Ok(()));
-        assert_eq!(check_setting("compression.type", Some("producer")), Ok(()));
+        for kind in ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"] {
+            assert_eq!(check_setting("compression.type", Some(kind)), Ok(()));
+        }
         for (name, value) in [
             ("nosuch", Some("1")),
             ("retention.ms", None),
             ("retention.ms", Some("x")),
-            ("compression.type", Some("lz4")),
+            ("compression.type", Some("none")),
             ("remote.storage.enable", Some("true")),
         ] {
             let code = check_setting(name, value).unwrap_err().code;

@@ -1,11 +1,11 @@
 //! From the bytes a client sent to a batch that may be appended, or the reason why not. Everything about one batch that
 //! needs no knowledge of the partition is judged here, before the batch is queued.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::compression::Compression;
 use protocol::records::{
     LOG_OVERHEAD, NO_TIMESTAMP, Record, RecordBatch, RecordError, RecordErrorKind, TimestampType,
-    ValidateOptions, patch_log_append_time, patch_max_timestamp, validate,
+    ValidateOptions, patch_log_append_time, patch_max_timestamp, recompress, validate,
 };
 
 use super::partition::AppendOptions;
@@ -74,38 +74,60 @@ pub(crate) fn prepare(
         let message = "records without a key cannot be appended to a compacted topic".to_owned();
         return Err(AppendError::InvalidRecord { records, message });
     }
-    let mut log_append_time_ms = -1;
-    let mut rewritten: Option<BytesMut> = None;
-    if settings.timestamp_type == TimestampType::LogAppendTime {
-        log_append_time_ms = now_ms;
-        let mut copy = BytesMut::from(batch.bytes());
-        patch_log_append_time(&mut copy, now_ms)
-            .map_err(|error| refused(error, batch_bytes_max))?;
-        rewritten = Some(copy);
-    } else {
+    let is_log_append_time = settings.timestamp_type == TimestampType::LogAppendTime;
+    let corrected_max_timestamp = validated.corrected_max_timestamp;
+    if !is_log_append_time {
         check_timestamps(
             &batch,
-            validated.corrected_max_timestamp,
+            corrected_max_timestamp,
             settings,
             now_ms,
             output_bytes_max,
         )?;
-        if let Some(max_timestamp) = validated.corrected_max_timestamp {
-            let mut copy = BytesMut::from(batch.bytes());
-            patch_max_timestamp(&mut copy, max_timestamp)
-                .map_err(|error| refused(error, batch_bytes_max))?;
-            rewritten = Some(copy);
-        }
+    }
+    let mut rewritten = with_codec(&batch, settings, output_bytes_max)?;
+    if is_log_append_time {
+        let copy = rewritten.get_or_insert_with(|| batch.bytes().to_vec());
+        patch_log_append_time(copy, now_ms).map_err(|error| refused(error, batch_bytes_max))?;
+    } else if let Some(max_timestamp) = corrected_max_timestamp {
+        let copy = rewritten.get_or_insert_with(|| batch.bytes().to_vec());
+        patch_max_timestamp(copy, max_timestamp)
+            .map_err(|error| refused(error, batch_bytes_max))?;
     }
     let last_offset_delta = batch.last_offset_delta;
     let producer = ProducerBatch::of(&batch, now_ms);
-    let bytes = rewritten.map_or(records, BytesMut::freeze);
+    let bytes = rewritten.map_or(records, Bytes::from);
     Ok(PreparedBatch {
         bytes,
         last_offset_delta,
         producer,
-        log_append_time_ms,
+        log_append_time_ms: if is_log_append_time { now_ms } else { -1 },
     })
+}
+
+/// The batch with the topic's codec, where it came with another. As in Kafka it must then fit `max.message.bytes` again.
+fn with_codec(
+    batch: &RecordBatch<'_>,
+    settings: &TopicSettings,
+    output_bytes_max: usize,
+) -> Result<Option<Vec<u8>>, AppendError> {
+    let Some(codec) = settings.compression else {
+        return Ok(None);
+    };
+    if codec == batch.compression() {
+        return Ok(None);
+    }
+    let max_bytes = settings.max_message_bytes;
+    let level = settings.compression_level;
+    let rewritten = recompress(batch, codec, level, output_bytes_max)
+        .map_err(|error| refused(error, max_bytes))?;
+    match rewritten.len() {
+        size_bytes if size_bytes > max_bytes => Err(AppendError::TooLarge {
+            size_bytes,
+            max_bytes,
+        }),
+        _ => Ok(Some(rewritten)),
+    }
 }
 
 /// Timestamps must be near enough to the present (KIP-937); a record without one passes.
@@ -246,6 +268,64 @@ mod tests {
             (stored.max_timestamp, prepared.log_append_time_ms),
             (NOW_MS, NOW_MS)
         );
+    }
+
+    #[test]
+    fn a_batch_gets_the_codec_of_its_topic_and_keeps_the_rest() {
+        for from in Compression::ALL {
+            for to in Compression::ALL {
+                let settings = TopicSettings {
+                    compression: Some(to),
+                    ..TopicSettings::default()
+                };
+                let sent = batch(&[NOW_MS, NOW_MS - 5, NOW_MS + 1], &[1], from);
+                let stored = prepared(sent.clone(), &settings).unwrap().bytes;
+                assert_eq!(stored.as_ptr() == sent.as_ptr(), from == to);
+                let (stored, rest) = RecordBatch::split_from(&stored).unwrap();
+                stored.verify_crc().unwrap();
+                assert_eq!((stored.compression(), rest.len()), (to, 0));
+                let (sent, _) = RecordBatch::split_from(&sent).unwrap();
+                assert_eq!(stored.base_timestamp, sent.base_timestamp);
+                assert_eq!(stored.max_timestamp, sent.max_timestamp);
+                assert_eq!(stored.record_count, sent.record_count);
+                let (stored, sent) = (stored.records(1 << 20), sent.records(1 << 20));
+                let (stored, sent) = (stored.unwrap(), sent.unwrap());
+                for (stored, sent) in stored.iter().zip(&sent) {
+                    let (stored, sent) = (stored.unwrap(), sent.unwrap());
+                    assert_eq!(stored.key, sent.key);
+                    assert_eq!(stored.value, sent.value);
+                    assert_eq!(stored.timestamp, sent.timestamp);
+                    assert_eq!(stored.offset, sent.offset);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn codec_and_log_append_time_go_together() {
+        let settings = TopicSettings {
+            compression: Some(Compression::None),
+            timestamp_type: TimestampType::LogAppendTime,
+            ..TopicSettings::default()
+        };
+        let prepared = prepared(batch(&[5], &[], Compression::Zstd), &settings).unwrap();
+        let (stored, _) = RecordBatch::split_from(&prepared.bytes).unwrap();
+        stored.verify_crc().unwrap();
+        assert_eq!(stored.compression(), Compression::None);
+        assert_eq!(stored.timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!(stored.max_timestamp, NOW_MS);
+    }
+
+    #[test]
+    fn a_batch_that_grows_past_the_limit_is_too_large() {
+        let sent = batch(&[NOW_MS; 500], &[], Compression::Zstd);
+        let settings = TopicSettings {
+            compression: Some(Compression::None),
+            max_message_bytes: sent.len(),
+            ..TopicSettings::default()
+        };
+        let refused = prepared(sent, &settings);
+        assert!(matches!(refused, Err(AppendError::TooLarge { .. })));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use protocol::compression::Compression;
 use protocol::records::TimestampType;
 use storage::{PartitionRow, Store};
 use tokio::sync::watch;
@@ -72,6 +73,10 @@ pub struct TopicSettings {
     pub timestamp_after_max_ms: i64,
     /// `cleanup.policy` contains `compact`: records must have a key.
     pub compacted: bool,
+    /// `compression.type`: how batches are kept; `None` is `producer`, as they were sent.
+    pub compression: Option<Compression>,
+    /// `compression.<codec>.level` of that codec; `None` is the codec's default.
+    pub compression_level: Option<i32>,
 }
 
 impl Default for TopicSettings {
@@ -82,6 +87,8 @@ impl Default for TopicSettings {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             compacted: false,
+            compression: None,
+            compression_level: None,
         }
     }
 }

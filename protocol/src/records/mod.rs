@@ -12,6 +12,7 @@ mod builder;
 mod control;
 mod error;
 mod patch;
+mod recompress;
 mod record;
 mod validate;
 mod varint;
@@ -23,6 +24,7 @@ pub use error::{RecordError, RecordErrorKind};
 pub use patch::{
     patch_base_offset, patch_leader_epoch, patch_log_append_time, patch_max_timestamp,
 };
+pub use recompress::recompress;
 pub use record::{BatchRecords, Header, Headers, Record, RecordIter};
 pub use validate::{ValidateOptions, Validated, validate};
 
