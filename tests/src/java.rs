@@ -43,7 +43,7 @@ fn java(class_path: &str, class: &str, args: &[&str], input: &[u8]) -> Finished 
 
 /// The folder of a Maven project, after `mvn compile` where its sources are newer than its last success. Maven works
 /// offline when it has all it needs.
-fn built(project: &str) -> PathBuf {
+pub(crate) fn built(project: &str) -> PathBuf {
     let dir = workspace().join("tests/clients").join(project);
     fs::create_dir_all(dir.join("target")).expect("a target folder");
     locked(&dir.join("target/.lock"), || {

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod broker;
 pub mod java;
+pub mod kafka;
 pub mod librdkafka;
 pub mod postgres;
 pub mod text;

@@ -93,7 +93,15 @@ impl Connection {
     /// # Panics
     /// When the broker does not accept.
     pub fn open(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", broker.port())).expect("a connection");
+        Self::to_port(broker.port())
+    }
+
+    /// Connects to whatever listens on this port of loopback.
+    ///
+    /// # Panics
+    /// When nothing accepts.
+    pub fn to_port(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
         stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
         stream.set_nodelay(true).expect("no delay");
         Self {

@@ -1,0 +1,290 @@
+//! A client that sends requests made beforehand, so that it costs next to nothing itself.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use protocol::messages::{FetchResponse, ResponseHeader};
+use protocol::wire::{Reader, Records};
+use protocol::{ApiKey, Message};
+use tests::batch::{NewBatch, read_batches};
+use tests::fresh_topic;
+use tests::wire::{
+    Connection, FETCH, PRODUCE, fetch_request, fetched, frame, produce_request, request_bytes,
+};
+
+use crate::load::{Produce, Sample};
+
+/// The share of a run that is not counted, at its start.
+const WARM_UP: f64 = 0.2;
+/// What a fetch may bring.
+const FETCH_BYTES: i32 = 8 << 20;
+
+/// Values that do not compress.
+pub(crate) fn values(count: usize, bytes: usize) -> Vec<Vec<u8>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut value = || {
+        let mut out = Vec::with_capacity(bytes + 8);
+        while out.len() < bytes {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            out.extend(state.to_be_bytes());
+        }
+        out.truncate(bytes);
+        out
+    };
+    (0..count).map(|_| value()).collect()
+}
+
+/// A batch of at most `batch_bytes`, and how many records it has.
+fn batch(batch_bytes: usize, record_bytes: usize) -> (Vec<u8>, u64) {
+    const RECORD_OVERHEAD: usize = 12;
+    let count = (batch_bytes.saturating_sub(tests::batch::HEADER_BYTES)
+        / (record_bytes + RECORD_OVERHEAD))
+        .max(1);
+    let bytes = NewBatch::of(&values(count, record_bytes)).bytes();
+    (bytes, count as u64)
+}
+
+fn produce_frame(topic: &str, partition: i32, batch: &[u8]) -> Vec<u8> {
+    let request = produce_request(topic, &[(partition, batch)], -1);
+    frame(&request_bytes(&request, PRODUCE, 1))
+}
+
+/// What one connection did.
+#[derive(Debug, Default)]
+struct Done {
+    batches: u64,
+    latencies: Vec<Duration>,
+}
+
+/// Sends batches over `connections`, each with `in_flight` requests outstanding.
+pub(crate) fn produce(port: u16, load: Produce, length: Duration) -> Sample {
+    let topic = fresh_topic("load");
+    Connection::to_port(port).create_topic(&topic, load.partitions);
+    let (batch, records) = batch(load.batch_bytes, load.record_bytes);
+    let start = Instant::now();
+    let counted_from = start + length.mul_f64(WARM_UP);
+    let end = start + length;
+    let done: Vec<Done> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..load.connections)
+            .map(|index| {
+                let mine = (0..load.partitions)
+                    .filter(|p| *p as usize % load.connections == index % load.partitions as usize);
+                let frames: Vec<Vec<u8>> = mine.map(|p| produce_frame(&topic, p, &batch)).collect();
+                scope.spawn(move || send(port, &frames, load.in_flight, counted_from, end))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().expect("a client"))
+            .collect()
+    });
+    let batches = done.iter().map(|d| d.batches).sum::<u64>();
+    let sample = Sample {
+        seconds: (end - counted_from).as_secs_f64(),
+        batches,
+        records: batches * records,
+        bytes: batches * batch.len() as u64,
+        ..Sample::default()
+    };
+    sample.with_latencies(done.into_iter().flat_map(|d| d.latencies).collect())
+}
+
+fn send(
+    port: u16,
+    frames: &[Vec<u8>],
+    in_flight: usize,
+    counted_from: Instant,
+    end: Instant,
+) -> Done {
+    let mut connection = Connection::to_port(port);
+    let mut sent: VecDeque<Instant> = VecDeque::new();
+    let mut done = Done::default();
+    for frame in frames.iter().cycle() {
+        if sent.len() == in_flight
+            && !take(&mut connection, &mut sent, counted_from, end, &mut done)
+        {
+            break;
+        }
+        sent.push_back(Instant::now());
+        connection.send_bytes(frame);
+    }
+    while !sent.is_empty() {
+        take(&mut connection, &mut sent, counted_from, end, &mut done);
+    }
+    done
+}
+
+/// Takes one answer; whether to go on.
+fn take(
+    connection: &mut Connection,
+    sent: &mut VecDeque<Instant>,
+    counted_from: Instant,
+    end: Instant,
+    done: &mut Done,
+) -> bool {
+    let answer = connection.receive(ApiKey::Produce, PRODUCE);
+    let now = Instant::now();
+    let sent_at = sent.pop_front().expect("an answer to a request");
+    assert_eq!(
+        tests::wire::produced(&answer)[0].error,
+        0,
+        "a batch was refused"
+    );
+    if now >= counted_from && now < end {
+        done.batches += 1;
+        done.latencies.push(now - sent_at);
+    }
+    now < end
+}
+
+/// Fills a new topic of one partition and gives its name.
+pub(crate) fn fill(port: u16, log_bytes: usize, record_bytes: usize) -> String {
+    let topic = fresh_topic("filled");
+    let mut connection = Connection::to_port(port);
+    connection.create_topic(&topic, 1);
+    let (batch, _) = batch(256 << 10, record_bytes);
+    let frame = produce_frame(&topic, 0, &batch);
+    let count = log_bytes.div_ceil(batch.len());
+    for number in 0..count + 4 {
+        if number >= 4 {
+            connection.receive(ApiKey::Produce, PRODUCE);
+        }
+        if number < count {
+            connection.send_bytes(&frame);
+        }
+    }
+    topic
+}
+
+/// Reads the topic from its start by one connection, once or over and over.
+pub(crate) fn fetch(port: u16, topic: &str, length: Option<Duration>) -> Sample {
+    let mut connection = Connection::to_port(port);
+    let end_offset = connection.list_offset(topic, 0, -1).1;
+    let start = Instant::now();
+    let (mut offset, mut bytes, mut records, mut answers) = (0, 0, 0, 0);
+    let mut body = Vec::new();
+    loop {
+        let request = fetch_request(&[(topic, 0, offset, FETCH_BYTES)]);
+        connection.send(&request, FETCH);
+        let stream = connection.stream();
+        let mut size = [0; 4];
+        stream.read_exact(&mut size).expect("an answer");
+        body.resize(u32::from_be_bytes(size) as usize, 0);
+        stream.read_exact(&mut body).expect("the whole answer");
+        let next = end_of(&body, offset);
+        assert!(next > offset, "a fetch below the end brought nothing");
+        records += (next - offset) as u64;
+        (bytes, answers, offset) = (bytes + body.len() as u64, answers + 1, next);
+        if offset >= end_offset {
+            match length {
+                Some(length) if start.elapsed() < length => offset = 0,
+                _ => break,
+            }
+        }
+    }
+    Sample {
+        seconds: start.elapsed().as_secs_f64(),
+        batches: answers,
+        records,
+        bytes,
+        ..Sample::default()
+    }
+}
+
+/// The offset after the last whole batch in a Fetch answer, found by hopping from batch to batch.
+fn end_of(body: &[u8], asked: i64) -> i64 {
+    let mut reader = Reader::new(body);
+    let mut header = ResponseHeader::default();
+    let header_version = ApiKey::Fetch.response_header_version(FETCH);
+    header.read(&mut reader, header_version).expect("a header");
+    let mut response = FetchResponse::default();
+    response.read(&mut reader, FETCH).expect("a Fetch answer");
+    let partition = &response.responses[0].partitions[0];
+    assert_eq!(partition.error_code, 0, "a fetch failed");
+    let Records::Wire(mut batches) = partition.records else {
+        return asked;
+    };
+    let mut end = asked;
+    while let Some(header) = batches.first_chunk::<{ tests::batch::HEADER_BYTES }>() {
+        let base = i64::from_be_bytes(header[..8].try_into().expect("8 bytes"));
+        let length = u32::from_be_bytes(header[8..12].try_into().expect("4 bytes"));
+        let delta = i32::from_be_bytes(header[23..27].try_into().expect("4 bytes"));
+        let Some(rest) = batches.get(12 + length as usize..) else {
+            break;
+        };
+        end = base + i64::from(delta) + 1;
+        batches = rest;
+    }
+    end
+}
+
+/// Produces single records at a steady rate and takes them with long polls on another connection.
+pub(crate) fn end_to_end(port: u16, per_second: u32, length: Duration) -> Sample {
+    let topic = fresh_topic("latency");
+    Connection::to_port(port).create_topic(&topic, 1);
+    let origin = Instant::now();
+    let stop = AtomicBool::new(false);
+    let latencies = std::thread::scope(|scope| {
+        let consumer = scope.spawn(|| consume_stamped(port, &topic, origin, &stop));
+        let mut connection = Connection::to_port(port);
+        let mut answers = connection.stream().try_clone().expect("a second handle");
+        let drain = scope.spawn(move || while answers.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {});
+        let mut next = origin + Duration::from_millis(200);
+        while origin.elapsed() < length {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            next += Duration::from_secs(1) / per_second;
+            let stamp = origin.elapsed().as_nanos() as u64;
+            let batch = NewBatch::of(&[stamp.to_be_bytes()]).bytes();
+            connection.send_bytes(&produce_frame(&topic, 0, &batch));
+        }
+        stop.store(true, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(100));
+        let last = NewBatch::of(&[u64::MAX.to_be_bytes()]).bytes();
+        connection.send_bytes(&produce_frame(&topic, 0, &last));
+        let latencies = consumer.join().expect("the consumer");
+        connection
+            .stream()
+            .shutdown(std::net::Shutdown::Both)
+            .expect("an open connection");
+        drain.join().expect("the reader of answers");
+        latencies
+    });
+    let sample = Sample {
+        seconds: length.as_secs_f64(),
+        batches: latencies.len() as u64,
+        records: latencies.len() as u64,
+        ..Sample::default()
+    };
+    let skipped = latencies.len() / 5;
+    sample.with_latencies(latencies.into_iter().skip(skipped).collect())
+}
+
+fn consume_stamped(port: u16, topic: &str, origin: Instant, stop: &AtomicBool) -> Vec<Duration> {
+    let mut connection = Connection::to_port(port);
+    let (mut offset, mut latencies) = (0, Vec::new());
+    loop {
+        let mut request = fetch_request(&[(topic, 0, offset, FETCH_BYTES)]);
+        request.max_wait_ms = 500;
+        let answer = connection.call(&request, FETCH);
+        let now = origin.elapsed();
+        for batch in read_batches(&fetched(&answer)[0].records) {
+            offset = batch.base_offset + batch.records.len() as i64;
+            for record in &batch.records {
+                let value = record.value.as_deref().expect("a stamp");
+                let stamp = u64::from_be_bytes(value.try_into().expect("8 bytes"));
+                if stamp == u64::MAX {
+                    return latencies;
+                }
+                latencies.push(now.saturating_sub(Duration::from_nanos(stamp)));
+            }
+        }
+        assert!(
+            !stop.load(Ordering::Relaxed) || origin.elapsed() < Duration::from_secs(120),
+            "the last record never came"
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! The systems under load: started, watched, stopped.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tests::Broker;
+use tests::kafka::Kafka;
+use tokio_postgres::NoTls;
+
+use crate::ceiling;
+use crate::load::{Kind, Load, Sample};
+
+/// The private PostgreSQL is set up anew when it has grown beyond this.
+const DISK_BYTES_MAX: u64 = 12 << 30;
+
+/// A column of the table.
+#[derive(Debug)]
+pub(crate) struct System {
+    pub(crate) name: String,
+    process: Process,
+}
+
+#[derive(Debug)]
+enum Process {
+    PgKafka(Box<Broker>),
+    /// In the PostgreSQL of the first system.
+    Ceiling,
+    Kafka(Box<Kafka>),
+}
+
+impl System {
+    pub(crate) fn pg_kafka() -> Self {
+        Self {
+            name: "pg_kafka".to_owned(),
+            process: Process::PgKafka(Box::new(Broker::start())),
+        }
+    }
+
+    pub(crate) fn ceiling() -> Self {
+        Self {
+            name: "ceiling".to_owned(),
+            process: Process::Ceiling,
+        }
+    }
+
+    pub(crate) fn kafka(name: &str, settings: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            process: Process::Kafka(Box::new(Kafka::start(settings))),
+        }
+    }
+
+    pub(crate) fn is_kafka(&self) -> bool {
+        matches!(self.process, Process::Kafka(_))
+    }
+
+    /// The port of a broker; 0 for what is none.
+    pub(crate) fn port(&self) -> u16 {
+        match &self.process {
+            Process::PgKafka(broker) => broker.port(),
+            Process::Ceiling => 0,
+            Process::Kafka(kafka) => kafka.port(),
+        }
+    }
+
+    fn root_processes(&self) -> Vec<u32> {
+        match &self.process {
+            Process::PgKafka(broker) => {
+                let pids = [Some(broker.pid()), broker.postmaster()];
+                let number = |p: rustix::process::Pid| p.as_raw_nonzero().get().unsigned_abs();
+                pids.into_iter().flatten().map(number).collect()
+            }
+            Process::Ceiling => Vec::new(),
+            Process::Kafka(kafka) => vec![kafka.pid()],
+        }
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        match &self.process {
+            Process::PgKafka(broker) => {
+                query(&url(broker), "select pg_database_size(current_database())")
+            }
+            Process::Ceiling => 0,
+            Process::Kafka(kafka) => disk_bytes(&kafka.log_dir()),
+        }
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        match &self.process {
+            Process::PgKafka(broker) => {
+                query(&url(broker), "select (pg_current_wal_lsn() - '0/0')::int8")
+            }
+            _ => 0,
+        }
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        let pid = self.root_processes().first().copied().unwrap_or(0);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|l| l.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+}
+
+/// Runs a load on the system at `at`; `None` where it makes no sense there.
+pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) -> Option<Sample> {
+    if matches!(systems[at].process, Process::Ceiling) {
+        let (Kind::Produce(produce), Process::PgKafka(broker)) = (load.kind, &systems[0].process)
+        else {
+            return None;
+        };
+        let sample = ceiling::run(&url(broker), produce, Duration::from_secs_f64(seconds));
+        settle();
+        return Some(sample);
+    }
+    renew(&mut systems[at]);
+    let topic = load.prepare(systems[at].port());
+    if load.is_cold()
+        && let Process::PgKafka(broker) = &mut systems[at].process
+    {
+        broker.stop();
+        broker.start_again();
+    }
+    settle();
+    let system = &systems[at];
+    let (cpu, wal, disk) = (cpu_ticks(system), system.wal_bytes(), system.disk_bytes());
+    let mut sample = load.run_prepared(system.port(), topic.as_deref(), seconds);
+    sample.cpu_seconds = seconds_between(&cpu, &cpu_ticks(system));
+    sample.wal_bytes = system.wal_bytes() - wal;
+    sample.disk_bytes = system.disk_bytes().saturating_sub(disk);
+    sample.resident_bytes = system.resident_bytes();
+    settle();
+    Some(sample)
+}
+
+/// Lets nobody pay for what another has left to be written.
+fn settle() {
+    rustix::fs::sync();
+}
+
+/// A fresh private PostgreSQL in the place of one that has grown large.
+fn renew(system: &mut System) {
+    if let Process::PgKafka(_) = &system.process
+        && system.disk_bytes() > DISK_BYTES_MAX
+    {
+        *system = System::pg_kafka();
+    }
+}
+
+/// The address of the private PostgreSQL, as the broker tells it.
+fn url(broker: &Broker) -> String {
+    let log = broker.log();
+    let told = log
+        .rsplit("psql '")
+        .next()
+        .and_then(|rest| rest.split('\'').next());
+    told.expect("the broker tells the address of its PostgreSQL")
+        .to_owned()
+}
+
+fn query(url: &str, sql: &str) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls)
+            .await
+            .expect("PostgreSQL accepts");
+        tokio::spawn(connection);
+        let value: i64 = client.query_one(sql, &[]).await.expect("a number").get(0);
+        value.unsigned_abs()
+    })
+}
+
+fn disk_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+        // preallocated indexes of Kafka are sparse
+        Ok(metadata) => std::os::unix::fs::MetadataExt::blocks(&metadata) * 512,
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+/// CPU time so far of the system's processes and their children, in ticks.
+fn cpu_ticks(system: &System) -> HashMap<u32, u64> {
+    let mut wanted = system.root_processes();
+    let all: Vec<(u32, u32, u64)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|e| process(&e.path()))
+        .collect();
+    let mut ticks = HashMap::new();
+    while let Some(pid) = wanted.pop() {
+        for (child, parent, time) in &all {
+            if *child == pid {
+                ticks.insert(pid, *time);
+            } else if *parent == pid {
+                wanted.push(*child);
+            }
+        }
+    }
+    ticks
+}
+
+/// Process, its parent, and the ticks of it and its ended children.
+fn process(dir: &Path) -> Option<(u32, u32, u64)> {
+    let pid = dir.file_name()?.to_str()?.parse().ok()?;
+    let stat = fs::read_to_string(dir.join("stat")).ok()?;
+    // after the name in brackets: state, parent, …, and as the 12th to 15th the times
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let parent = fields.get(1)?.parse().ok()?;
+    let times = fields
+        .get(11..15)?
+        .iter()
+        .filter_map(|f| f.parse::<u64>().ok());
+    Some((pid, parent, times.sum()))
+}
+
+fn seconds_between(before: &HashMap<u32, u64>, after: &HashMap<u32, u64>) -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let sum = |ticks: &HashMap<u32, u64>| ticks.values().sum::<u64>();
+    sum(after).saturating_sub(sum(before)) as f64 / TICKS_PER_SECOND
+}
