@@ -27,9 +27,11 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 
+# Codecs, then the broker beside Apache Kafka and plain COPY; ARGS go to the latter, e.g. ARGS='--rounds 1 --only librdkafka'.
 bench:
-	.ci/deps run
+	.ci/deps test
 	cargo bench --locked -p protocol
+	cargo bench --locked -p tests --bench broker -- $(ARGS)
 
 # Writes schemas/ anew from Kafka's own jars: the newest release and the last one that had the versions dropped since.
 regen:

@@ -72,6 +72,8 @@ pub struct Config {
     pub fetch_max_bytes: i32,
     /// Bytes of Fetch answers in memory, all connections together. Near it answers become smaller.
     pub fetch_memory_bytes: usize,
+    pub max_incremental_fetch_session_cache_slots: usize,
+    pub max_incremental_fetch_session_cache_partitions: usize,
     /// Bytes of recent records kept in memory for consumers near the end of the log.
     pub log_cache_bytes: usize,
 
@@ -119,6 +121,8 @@ impl Default for Config {
             producer_id_expiration_ms: 86_400_000,
             fetch_max_bytes: 55 * 1024 * 1024,
             fetch_memory_bytes: 512 * 1024 * 1024,
+            max_incremental_fetch_session_cache_slots: 1_000,
+            max_incremental_fetch_session_cache_partitions: 1_000_000,
             log_cache_bytes: 128 * 1024 * 1024,
             data_dir: PathBuf::from("./data"),
             database_url: None,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, Endpoint};
+use crate::fetch_session::FetchSessions;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::server::Budget;
 
@@ -21,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) producer_ids: ProducerIds,
     /// Memory of answers to consumers.
     pub(crate) fetches: Budget,
+    pub(crate) fetch_sessions: FetchSessions,
     /// Cancelled when the broker stops: who waits for something answers with what there is.
     pub(crate) stopping: CancellationToken,
     /// The port that connections are really accepted on.

@@ -10,6 +10,7 @@ mod catalog;
 mod context;
 mod dispatch;
 mod error;
+mod fetch_session;
 mod handlers;
 mod server;
 mod topic_settings;
@@ -28,6 +29,7 @@ use uuid::Uuid;
 use catalog::Catalog;
 use config::{Config, DatabaseUrl, Endpoint};
 use context::{Context, Session};
+use fetch_session::FetchSessions;
 use log::{Log, LogConfig};
 use server::{Begin, Budget, Limits, Server};
 pub use server::{BindError, bind};
@@ -145,6 +147,10 @@ async fn serve(
         store,
         producer_ids: Default::default(),
         fetches: Budget::new(config.fetch_memory_bytes),
+        fetch_sessions: FetchSessions::new(
+            config.max_incremental_fetch_session_cache_slots,
+            config.max_incremental_fetch_session_cache_partitions,
+        ),
         stopping: stopping.clone(),
         port,
         config,

@@ -1,33 +1,32 @@
 //! Fetch (key 1), v4-v18.
 //!
-//! v7: sessions (KIP-227): every answer is a full one with session id 0, as Kafka's is when its session cache is full, and a
-//! client that names a session is told that there is none. v9: leader epochs are checked. v12: the same from v12 on in
+//! v7: sessions (KIP-227), kept in [`crate::fetch_session`]. v9: leader epochs are checked. v12: the same from v12 on in
 //! flexible form. v13: topic ids (KIP-516). The first batch is sent however large it is. Records are never null
 //! (KAFKA-18646).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::ErrorCode;
-use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use protocol::messages::fetch_request::FetchPartition;
 use protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use protocol::messages::{FetchRequest, FetchResponse};
 use protocol::wire::Records;
 use tokio::time::Instant;
 
-use crate::catalog::Topic;
 use crate::context::{Context, Request};
 use crate::dispatch::Reply;
 use crate::error::Failure;
+use crate::fetch_session::{Begin, Key, Outcome, Position, Told};
 use crate::log::{Partition, Read};
 use crate::server::Reserved;
 
 /// An answer may have this many bytes even when the memory for answers is short.
 const ANSWER_BYTES_MIN: usize = 1024 * 1024;
 
-/// Kafka's names for the values of a session epoch.
-const FINAL_EPOCH: i32 = -1;
-const INITIAL_EPOCH: i32 = 0;
+/// Topics have ids instead of names from this version on.
+const TOPIC_IDS_VERSION: i16 = 13;
 
 const READ_COMMITTED: i8 = 1;
 
@@ -36,43 +35,112 @@ pub(crate) async fn handle<'a>(
     body: FetchRequest<'a>,
 ) -> Reply<FetchResponse<'a>> {
     let context = request.context();
-    if !matches!(body.session_epoch, FINAL_EPOCH | INITIAL_EPOCH) {
-        return Reply::Message(FetchResponse {
-            error_code: ErrorCode::FetchSessionIdNotFound.code(),
-            ..FetchResponse::default()
-        });
-    }
-    let targets: Vec<Vec<Result<Target, ErrorCode>>> = body
-        .topics
-        .iter()
-        .map(|topic| targets(request, topic))
-        .collect();
+    let is_committed_only = body.isolation_level == READ_COMMITTED;
     let limits = Limits {
         bytes_max: non_negative(body.max_bytes).min(non_negative(context.config.fetch_max_bytes)),
         bytes_min: non_negative(body.min_bytes),
         deadline: Instant::now() + Duration::from_millis(body.max_wait_ms.try_into().unwrap_or(0)),
     };
+    let begun = context
+        .fetch_sessions
+        .begin(session_of(request, &body), Instant::now().into_std());
+    let fetch = match begun {
+        Ok(fetch) => fetch,
+        Err(code) => return refused(code),
+    };
+    let wanted = fetch.wanted.iter();
+    let targets: Vec<_> = wanted
+        .map(|(key, position)| target(request, key, *position))
+        .collect();
     let (round, reserved) = read_enough(context, &targets, &limits).await;
-    let is_committed_only = body.isolation_level == READ_COMMITTED;
-    let mut outcomes = round.outcomes.into_iter();
-    let responses = body.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().zip(outcomes.by_ref());
-        FetchableTopicResponse {
-            partitions: partitions
-                .map(|(partition, outcome)| {
-                    partition_data(partition.partition, outcome, is_committed_only)
-                })
-                .collect(),
-            topic: topic.topic,
-            topic_id: topic.topic_id,
-            ..FetchableTopicResponse::default()
+    let outcomes: Vec<Outcome> = round.outcomes.iter().map(outcome).collect();
+    let answered = context
+        .fetch_sessions
+        .answer(&fetch, &outcomes, Instant::now().into_std());
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(code) => return refused(code),
+    };
+    let mut responses: Vec<FetchableTopicResponse<'a>> = Vec::new();
+    let named = round.outcomes.into_iter().zip(answer.named);
+    for ((key, _), (outcome, is_named)) in fetch.wanted.iter().zip(named) {
+        if !is_named {
+            continue;
         }
-    });
+        let data = partition_data(key.partition, outcome, is_committed_only);
+        match responses.last_mut() {
+            Some(topic) if topic.topic_id == key.topic_id && *topic.topic == *key.topic => {
+                topic.partitions.push(data);
+            }
+            _ => responses.push(FetchableTopicResponse {
+                topic: Cow::Owned(key.topic.to_string()),
+                topic_id: key.topic_id,
+                partitions: vec![data],
+                ..FetchableTopicResponse::default()
+            }),
+        }
+    }
     let response = FetchResponse {
-        responses: responses.collect(),
+        session_id: answer.session_id,
+        responses,
         ..FetchResponse::default()
     };
     Reply::Holding(response, reserved)
+}
+
+fn refused<'a>(code: ErrorCode) -> Reply<FetchResponse<'a>> {
+    Reply::Message(FetchResponse {
+        error_code: code.code(),
+        ..FetchResponse::default()
+    })
+}
+
+/// What the request says of its session. One name serves all partitions of a topic.
+fn session_of(request: &Request, body: &FetchRequest<'_>) -> Begin {
+    let keys = |topic: &str, topic_id| {
+        let topic: Arc<str> = topic.into();
+        move |partition| Key {
+            topic: topic.clone(),
+            topic_id,
+            partition,
+        }
+    };
+    let wanted = body.topics.iter().flat_map(|topic| {
+        let key = keys(&topic.topic, topic.topic_id);
+        let partitions = topic.partitions.iter();
+        partitions.map(move |wanted| (key(wanted.partition), position(wanted)))
+    });
+    let forgotten = body.forgotten_topics_data.iter().flat_map(|topic| {
+        let key = keys(&topic.topic, topic.topic_id);
+        topic.partitions.iter().map(key)
+    });
+    Begin {
+        session_id: body.session_id,
+        epoch: body.session_epoch,
+        uses_topic_ids: request.version >= TOPIC_IDS_VERSION,
+        wanted: wanted.collect(),
+        forgotten: forgotten.collect(),
+    }
+}
+
+fn position(wanted: &FetchPartition<'_>) -> Position {
+    Position {
+        fetch_offset: wanted.fetch_offset,
+        leader_epoch: wanted.current_leader_epoch,
+        bytes_max: non_negative(wanted.partition_max_bytes),
+    }
+}
+
+fn outcome(outcome: &Result<Read, ErrorCode>) -> Outcome {
+    Outcome {
+        told: Told::of(
+            outcome
+                .as_ref()
+                .map(|read| read.offsets)
+                .map_err(|code| *code),
+        ),
+        has_records: outcome.as_ref().is_ok_and(|read| read.size_bytes > 0),
+    }
 }
 
 fn non_negative(number: i32) -> usize {
@@ -95,27 +163,20 @@ struct Limits {
     deadline: Instant,
 }
 
-fn targets(request: &Request, wanted: &FetchTopic<'_>) -> Vec<Result<Target, ErrorCode>> {
+fn target(request: &Request, key: &Key, wanted: Position) -> Result<Target, ErrorCode> {
     let catalog = &request.context().catalog;
-    let (topic, unknown) = if request.version >= 13 {
-        let topic = catalog.by_topic_id(wanted.topic_id);
-        (topic, ErrorCode::UnknownTopicId)
+    let topic = if request.version >= TOPIC_IDS_VERSION {
+        let topic = catalog.by_topic_id(key.topic_id);
+        topic.ok_or(ErrorCode::UnknownTopicId)?
     } else {
-        let topic = catalog.by_name(&wanted.topic);
-        (topic, ErrorCode::UnknownTopicOrPartition)
+        let topic = catalog.by_name(&key.topic);
+        topic.ok_or(ErrorCode::UnknownTopicOrPartition)?
     };
-    let partitions = wanted.partitions.iter();
-    partitions
-        .map(|partition| target(topic.as_deref().ok_or(unknown)?, partition))
-        .collect()
-}
-
-fn target(topic: &Topic, wanted: &FetchPartition<'_>) -> Result<Target, ErrorCode> {
     let partition = topic
-        .partition(wanted.partition)
+        .partition(key.partition)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     // -1 is a client that does not know the epoch.
-    match wanted.current_leader_epoch {
+    match wanted.leader_epoch {
         epoch if epoch < 0 => {}
         epoch if epoch < partition.leader_epoch() => return Err(ErrorCode::FencedLeaderEpoch),
         epoch if epoch > partition.leader_epoch() => return Err(ErrorCode::UnknownLeaderEpoch),
@@ -124,7 +185,7 @@ fn target(topic: &Topic, wanted: &FetchPartition<'_>) -> Result<Target, ErrorCod
     Ok(Target {
         partition: partition.clone(),
         offset: wanted.fetch_offset,
-        bytes_max: non_negative(wanted.partition_max_bytes),
+        bytes_max: wanted.bytes_max,
     })
 }
 
@@ -139,12 +200,11 @@ struct Round {
 /// Reads until there is enough, something is wrong with a partition, the time is over, or the broker stops.
 async fn read_enough(
     context: &Context,
-    targets: &[Vec<Result<Target, ErrorCode>>],
+    targets: &[Result<Target, ErrorCode>],
     limits: &Limits,
 ) -> (Round, Reserved) {
     let partitions: Vec<Arc<Partition>> = targets
         .iter()
-        .flatten()
         .flatten()
         .map(|target| target.partition.clone())
         .collect();
@@ -174,9 +234,9 @@ async fn read_enough(
     }
 }
 
-async fn read_all(targets: &[Vec<Result<Target, ErrorCode>>], bytes_max: usize) -> Round {
+async fn read_all(targets: &[Result<Target, ErrorCode>], bytes_max: usize) -> Round {
     let mut round = Round::default();
-    for target in targets.iter().flatten() {
+    for target in targets {
         let outcome = match target {
             Ok(target) => {
                 let left = bytes_max.saturating_sub(round.bytes).min(target.bytes_max);

@@ -90,93 +90,29 @@ const fn produce(
 }
 
 /// All of them, in the order of the table.
-pub(crate) fn all() -> Vec<Load> {
-    let load = |name, kind| Load { name, kind };
-    vec![
-        load(
-            "1 MiB batches of 100 B, 1 partition, 5 in flight",
-            produce(1, 1, 5, 1 << 20, 100),
-        ),
-        load(
-            "1 MiB batches of 100 B, 6 partitions, 2 connections, 5 in flight",
-            produce(2, 6, 5, 1 << 20, 100),
-        ),
-        load(
-            "1 MiB batches of 1 KiB, 1 partition, 5 in flight",
-            produce(1, 1, 5, 1 << 20, 1 << 10),
-        ),
-        load(
-            "64 KiB batches of 100 B, 1 partition, 5 in flight",
-            produce(1, 1, 5, 64 << 10, 100),
-        ),
-        load(
-            "64 KiB batches of 100 B, 64 partitions, 8 connections, 5 in flight",
-            produce(8, 64, 5, 64 << 10, 100),
-        ),
-        load(
-            "16 KiB batches, 1 connection, 1 in flight",
-            produce(1, 1, 1, 16 << 10, 100),
-        ),
-        load(
-            "1 KiB batches, 1 connection, 1 in flight",
-            produce(1, 1, 1, 1 << 10, 100),
-        ),
-        load(
-            "1 KiB batches, 8 connections, 1 in flight",
-            produce(8, 6, 1, 1 << 10, 100),
-        ),
-        load(
-            "1 KiB batches, 64 connections, 64 partitions, 1 in flight",
-            produce(64, 64, 1, 1 << 10, 100),
-        ),
-        load(
-            "produce to consumer, 1,000 records/s",
-            Kind::EndToEnd {
-                records_per_second: 1_000,
-            },
-        ),
-        load(
-            "fetch from memory, 48 MiB over and over",
-            Kind::FetchTail {
-                log_bytes: 48 << 20,
-            },
-        ),
-        load(
-            "fetch cold, 1 GiB of 100 B records",
-            Kind::FetchCold { log_bytes: 1 << 30 },
-        ),
-        load(
-            "librdkafka produce, 100 B, 1 partition",
-            Kind::ClientProduce {
-                record_bytes: 100,
-                partitions: 1,
-            },
-        ),
-        load(
-            "librdkafka produce, 100 B, 6 partitions",
-            Kind::ClientProduce {
-                record_bytes: 100,
-                partitions: 6,
-            },
-        ),
-        load(
-            "librdkafka produce, 1 KiB, 1 partition",
-            Kind::ClientProduce {
-                record_bytes: 1 << 10,
-                partitions: 1,
-            },
-        ),
-        load(
-            "librdkafka consume, 100 B",
-            Kind::ClientConsume { record_bytes: 100 },
-        ),
-        load(
-            "librdkafka consume, 1 KiB",
-            Kind::ClientConsume {
-                record_bytes: 1 << 10,
-            },
-        ),
-    ]
+#[rustfmt::skip] // a table: one row a load
+const LOADS: &[(&str, Kind)] = &[
+    ("1 MiB batches of 100 B, 1 partition, 5 in flight", produce(1, 1, 5, 1 << 20, 100)),
+    ("1 MiB batches of 100 B, 6 partitions, 2 connections, 5 in flight", produce(2, 6, 5, 1 << 20, 100)),
+    ("1 MiB batches of 1 KiB, 1 partition, 5 in flight", produce(1, 1, 5, 1 << 20, 1 << 10)),
+    ("64 KiB batches of 100 B, 1 partition, 5 in flight", produce(1, 1, 5, 64 << 10, 100)),
+    ("64 KiB batches of 100 B, 64 partitions, 8 connections, 5 in flight", produce(8, 64, 5, 64 << 10, 100)),
+    ("16 KiB batches, 1 connection, 1 in flight", produce(1, 1, 1, 16 << 10, 100)),
+    ("1 KiB batches, 1 connection, 1 in flight", produce(1, 1, 1, 1 << 10, 100)),
+    ("1 KiB batches, 8 connections, 1 in flight", produce(8, 6, 1, 1 << 10, 100)),
+    ("1 KiB batches, 64 connections, 64 partitions, 1 in flight", produce(64, 64, 1, 1 << 10, 100)),
+    ("produce to consumer, 1,000 records/s", Kind::EndToEnd { records_per_second: 1_000 }),
+    ("fetch from memory, 48 MiB over and over", Kind::FetchTail { log_bytes: 48 << 20 }),
+    ("fetch cold, 1 GiB of 100 B records", Kind::FetchCold { log_bytes: 1 << 30 }),
+    ("librdkafka produce, 100 B, 1 partition", Kind::ClientProduce { record_bytes: 100, partitions: 1 }),
+    ("librdkafka produce, 100 B, 6 partitions", Kind::ClientProduce { record_bytes: 100, partitions: 6 }),
+    ("librdkafka produce, 1 KiB, 1 partition", Kind::ClientProduce { record_bytes: 1 << 10, partitions: 1 }),
+    ("librdkafka consume, 100 B", Kind::ClientConsume { record_bytes: 100 }),
+    ("librdkafka consume, 1 KiB", Kind::ClientConsume { record_bytes: 1 << 10 }),
+];
+
+pub(crate) fn all() -> impl Iterator<Item = Load> {
+    LOADS.iter().map(|(name, kind)| Load { name, kind: *kind })
 }
 
 impl Load {

@@ -361,3 +361,67 @@ fn other_acks_are_refused() {
         ErrorCode::InvalidRequiredAcks as i16
     );
 }
+
+/// One request of a session: its error, its id, and what it says of the partitions it names.
+fn of_session(
+    c: &mut Connection,
+    request: &FetchRequest<'_>,
+) -> (i16, i32, Vec<(i32, usize, i64)>) {
+    let answer = c.call(request, FETCH);
+    let response: FetchResponse<'_> = answer.read();
+    let partitions = response.responses.iter().flat_map(|t| &t.partitions);
+    let named = partitions.map(|p| {
+        assert_eq!(p.error_code, NONE);
+        let bytes = p.records.as_wire().map_or(0, <[u8]>::len);
+        (p.partition_index, bytes, p.high_watermark)
+    });
+    (response.error_code, response.session_id, named.collect())
+}
+
+#[test]
+fn sessions_tell_only_what_is_new() {
+    let (_broker, mut c, topic) = connected("session", 3);
+    let batch = NewBatch::of(&["a"]).bytes();
+    let parts: Vec<_> = (0..3).map(|p| (topic.as_str(), p, 0, 1_000)).collect();
+    let mut full = fetch_request(&parts);
+    full.session_epoch = 0;
+    let (error, id, named) = of_session(&mut c, &full);
+    assert_eq!((error, named.len()), (NONE, 3));
+    assert_ne!(id, 0, "a session has begun");
+
+    let following = |epoch: i32, parts| {
+        let mut request = fetch_request(parts);
+        (request.session_id, request.session_epoch) = (id, epoch);
+        request
+    };
+    assert_eq!(of_session(&mut c, &following(1, &[])), (NONE, id, vec![]));
+    assert_eq!(c.produce(&topic, 1, &batch).error, NONE);
+    let with_records = vec![(1, batch.len(), 1)];
+    assert_eq!(
+        of_session(&mut c, &following(2, &[])),
+        (NONE, id, with_records.clone())
+    );
+    assert_eq!(
+        of_session(&mut c, &following(3, &[])),
+        (NONE, id, with_records),
+        "not yet fetched past"
+    );
+    let past = [(topic.as_str(), 1, 1, 1_000)];
+    assert_eq!(of_session(&mut c, &following(4, &past)), (NONE, id, vec![]));
+
+    let mut wrong_epoch = following(9, &[]);
+    let invalid = ErrorCode::InvalidFetchSessionEpoch as i16;
+    assert_eq!(of_session(&mut c, &wrong_epoch).0, invalid);
+    wrong_epoch.session_id = id ^ 1;
+    let not_found = ErrorCode::FetchSessionIdNotFound as i16;
+    assert_eq!(of_session(&mut c, &wrong_epoch).0, not_found);
+
+    let mut last = fetch_request(&past);
+    (last.session_id, last.session_epoch) = (id, -1);
+    assert_eq!(of_session(&mut c, &last), (NONE, 0, vec![(1, 0, 1)]));
+    assert_eq!(
+        of_session(&mut c, &following(5, &[])).0,
+        not_found,
+        "the session has ended"
+    );
+}
