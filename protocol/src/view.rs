@@ -20,7 +20,7 @@ pub use descriptor::{
     DefaultValue, FieldDescriptor, Kind, MessageDescriptor, Recoded, Shape, StructDescriptor, Type,
     Versions,
 };
-pub(crate) use descriptor::{Many, One, field, recode};
+pub(crate) use descriptor::{Many, One, decode, field, recode};
 pub use explain::{Explained, explain};
 pub use parse::{JsonError, JsonProblem};
 pub use sample::{Sample, sample};

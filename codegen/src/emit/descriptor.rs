@@ -45,6 +45,7 @@ pub(super) fn emit(message: &Message) -> TokenStream {
             versions: Versions(#versions),
             flexible: Versions(#flexible),
             structs: &[#(#structs),*],
+            decode: |reader, version| decode::<#top<'_>>(reader, version),
             recode: |bytes, version| recode::<#top<'_>>(bytes, version),
         };
     }

@@ -193,6 +193,7 @@ fn imports(code: &TokenStream) -> TokenStream {
         "StructDescriptor",
         "Type",
         "Versions",
+        "decode",
         "field",
         "recode",
     ]);

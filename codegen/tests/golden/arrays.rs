@@ -4,7 +4,7 @@ use uuid::Uuid;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    field, recode,
+    decode, field, recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
 /// `Arrays`, versions 0-1.
@@ -153,5 +153,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
+    decode: |reader, version| decode::<Arrays<'_>>(reader, version),
     recode: |bytes, version| recode::<Arrays<'_>>(bytes, version),
 };

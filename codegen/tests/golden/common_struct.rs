@@ -2,7 +2,8 @@ use std::ops::RangeInclusive;
 use crate::api::absent;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
-    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field, recode,
+    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field,
+    recode,
 };
 use crate::wire::{FaultIn, Reader, Tags, Writer};
 /// `Common`, versions 0-2.
@@ -130,5 +131,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[field("Offset", One(Type::Int64), 0, 2)],
         },
     ],
+    decode: |reader, version| decode::<Common<'_>>(reader, version),
     recode: |bytes, version| recode::<Common<'_>>(bytes, version),
 };

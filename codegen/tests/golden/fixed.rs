@@ -2,8 +2,8 @@ use std::ops::RangeInclusive;
 use uuid::Uuid;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
-    DefaultValue, Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
-    recode,
+    DefaultValue, Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, decode,
+    field, recode,
 };
 use crate::wire::{FaultIn, Reader, Tags, Writer};
 /// `Fixed`, versions 0.
@@ -99,5 +99,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
+    decode: |reader, version| decode::<Fixed<'_>>(reader, version),
     recode: |bytes, version| recode::<Fixed<'_>>(bytes, version),
 };

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
-    Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field, recode,
+    Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field, recode,
 };
 use crate::wire::{FaultIn, Reader, Tags, Writer};
 /// `SmallHeader`, versions 0-2.
@@ -74,5 +74,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
+    decode: |reader, version| decode::<SmallHeader<'_>>(reader, version),
     recode: |bytes, version| recode::<SmallHeader<'_>>(bytes, version),
 };

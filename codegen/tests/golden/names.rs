@@ -2,7 +2,8 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
-    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field, recode,
+    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field,
+    recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
 /// `Names`, versions 0.
@@ -56,5 +57,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
+    decode: |reader, version| decode::<Names<'_>>(reader, version),
     recode: |bytes, version| recode::<Names<'_>>(bytes, version),
 };

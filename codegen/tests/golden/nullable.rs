@@ -4,7 +4,7 @@ use crate::api::absent;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    field, recode,
+    decode, field, recode,
 };
 use crate::wire::{FaultIn, Reader, Records, Tags, Writer, required};
 /// `Nullable`, versions 0-4.
@@ -225,5 +225,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[field("Id", One(Type::Int32), 2, 4)],
         },
     ],
+    decode: |reader, version| decode::<Nullable<'_>>(reader, version),
     recode: |bytes, version| recode::<Nullable<'_>>(bytes, version),
 };

@@ -1,6 +1,6 @@
 use std::ops::RangeInclusive;
 use crate::{ApiKey, DecodeError, EncodeError, Message, Request};
-use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions, recode};
+use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions, decode, recode};
 use crate::wire::{FaultIn, Reader, Tags, Writer};
 /// `MetadataRequest`, versions 0-1.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,5 +38,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[],
         },
     ],
+    decode: |reader, version| decode::<MetadataRequest<'_>>(reader, version),
     recode: |bytes, version| recode::<MetadataRequest<'_>>(bytes, version),
 };

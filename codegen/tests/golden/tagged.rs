@@ -4,7 +4,7 @@ use crate::api::absent;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    field, recode,
+    decode, field, recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
 /// `Tagged`, versions 0-3.
@@ -199,5 +199,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[field("Id", One(Type::Int32), 3, 3).default(DefaultValue::Int(-1))],
         },
     ],
+    decode: |reader, version| decode::<Tagged<'_>>(reader, version),
     recode: |bytes, version| recode::<Tagged<'_>>(bytes, version),
 };

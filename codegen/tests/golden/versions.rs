@@ -4,7 +4,7 @@ use crate::api::absent;
 use crate::{DecodeError, EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    field, recode,
+    decode, field, recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
 /// `Versions2`, versions 1-6.
@@ -108,5 +108,6 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
+    decode: |reader, version| decode::<Versions2<'_>>(reader, version),
     recode: |bytes, version| recode::<Versions2<'_>>(bytes, version),
 };

@@ -21,6 +21,8 @@ pub struct MessageDescriptor {
     pub flexible: Versions,
     /// Its structs, the top struct first.
     pub structs: &'static [StructDescriptor],
+    /// Reads the message with the generated code, and drops it. What follows it is left in the reader.
+    pub decode: fn(&mut Reader<'_>, i16) -> Result<(), DecodeError>,
     /// Reads the message from bytes and writes it again, with the generated code.
     pub recode: fn(&[u8], i16) -> Result<Recoded, DecodeError>,
 }
@@ -143,6 +145,14 @@ pub struct Recoded {
     pub is_default: bool,
     /// How many bytes were left after the message.
     pub left: usize,
+}
+
+/// Reads a message and drops it.
+pub(crate) fn decode<'a, M: Message<'a>>(
+    reader: &mut Reader<'a>,
+    version: i16,
+) -> Result<(), DecodeError> {
+    M::decode(reader, version).map(drop)
 }
 
 /// Reads a message and writes it again, in the same version.

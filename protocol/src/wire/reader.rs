@@ -9,7 +9,7 @@ use super::fixed::{Fixed, FixedRun};
 use super::ints::Ints;
 use super::limits::{STRING_BYTES_MAX, memory_budget};
 use super::records::Records;
-use super::tags::{TAG_MEMORY_BYTES, Tags};
+use super::tags::Tags;
 use super::varint::{UvarintFault, take_uvarint};
 use crate::error::{DecodeError, DecodeErrorKind};
 
@@ -366,7 +366,7 @@ impl<'a> Reader<'a> {
         let Some(count) = self.element_count(flexible, bytes_min, size_of::<T>())? else {
             return Ok(None);
         };
-        let mut elements = Vec::new();
+        let mut elements = Vec::with_capacity(count);
         elements.resize_with(count, T::default);
         for element in &mut elements {
             read(element, self)?;
@@ -442,9 +442,10 @@ impl<'a> Reader<'a> {
         mut known: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
     ) -> Result<Tags<'a>, DecodeError> {
         let count_max = self.rest.len() / TAG_BYTES_MIN;
-        if usize::try_from(count).is_ok_and(|count| count > count_max) {
-            return Err(self.error_at(at, DecodeErrorKind::CountTooLarge));
-        }
+        let count = match usize::try_from(count) {
+            Ok(count) if count <= count_max => count,
+            _ => return Err(self.error_at(at, DecodeErrorKind::CountTooLarge)),
+        };
         let mut unknown = Tags::EMPTY;
         for _ in 0..count {
             let tag = self.uvarint()?;
@@ -456,7 +457,10 @@ impl<'a> Reader<'a> {
                     return Err(self.error(DecodeErrorKind::TagSize));
                 }
             } else {
-                self.charge(TAG_MEMORY_BYTES)?;
+                if unknown.is_empty() {
+                    self.charge(Tags::memory_bytes(count))?;
+                    unknown = Tags::with_capacity(count);
+                }
                 unknown.push(tag, Cow::Borrowed(payload));
             }
             (self.rest, self.end) = after;

@@ -275,11 +275,10 @@ fn known_tags_fill_their_size_exactly() {
 #[test]
 fn unknown_tags_are_charged_to_the_budget() {
     let bytes = [2, 5, 0, 6, 0];
-    Reader::with_budget(&bytes, 2 * TAG_MEMORY_BYTES)
-        .unknown_tags()
-        .unwrap();
+    let cost = Tags::memory_bytes(2);
+    Reader::with_budget(&bytes, cost).unknown_tags().unwrap();
     assert_eq!(
-        kind(Reader::with_budget(&bytes, 2 * TAG_MEMORY_BYTES - 1).unknown_tags()),
+        kind(Reader::with_budget(&bytes, cost - 1).unknown_tags()),
         DecodeErrorKind::OverBudget
     );
 }

@@ -12,9 +12,6 @@ pub struct Tags<'a>(Option<Box<List<'a>>>);
 #[derive(Clone, Default, PartialEq, Eq)]
 struct List<'a>(Vec<(u32, Cow<'a, [u8]>)>);
 
-/// What one kept field may cost in memory, with the slack of a growing list.
-pub(super) const TAG_MEMORY_BYTES: usize = 2 * size_of::<(u32, Cow<'static, [u8]>)>();
-
 impl<'a> Tags<'a> {
     /// No fields.
     pub const EMPTY: Self = Self(None);
@@ -47,6 +44,19 @@ impl<'a> Tags<'a> {
     pub fn insert(&mut self, tag: u32, payload: impl Into<Cow<'a, [u8]>>) {
         self.push(tag, payload.into());
         self.normalise();
+    }
+
+    /// Room for `count` fields, to be pushed.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self(Some(Box::new(List(Vec::with_capacity(count)))))
+    }
+
+    /// The memory that `count` fields may take: each once in the list and once more while it is sorted.
+    pub(super) const fn memory_bytes(count: usize) -> usize {
+        let field = 2 * size_of::<(u32, Cow<'static, [u8]>)>();
+        count
+            .saturating_mul(field)
+            .saturating_add(size_of::<List<'_>>())
     }
 
     /// Adds a field as it comes from the wire; [`normalise`](Self::normalise) must follow.
