@@ -7,7 +7,7 @@ DATA ?= ./data
 PORT ?= 9092
 PROFILE ?= release
 KAFKA ?= 4.4.0
-KAFKA_OLD ?= 3.9.2
+OUT ?= schemas
 
 # Starts the broker on port 9092 with a private PostgreSQL in ./data. ARGS adds arguments, PROFILE=dev builds faster.
 run: build
@@ -33,13 +33,12 @@ bench:
 	cargo bench --locked -p protocol
 	cargo bench --locked -p tests --bench broker -- $(ARGS)
 
-# Writes schemas/ anew from Kafka's own jars: the newest release and the last one that had the versions dropped since.
+# Takes the message schemas of a release of Kafka into schemas/ and tells what changes, or why it cannot be taken.
+# KAFKA may be several releases, OUT another folder.
 regen:
-	.ci/deps test
-	mvn -q -B dependency:copy -Dartifact=org.apache.kafka:kafka-clients:$(KAFKA) -DoutputDirectory=target/kafka-clients
-	mvn -q -B dependency:copy -Dartifact=org.apache.kafka:kafka-clients:$(KAFKA_OLD) -DoutputDirectory=target/kafka-clients
-	cargo run --locked -p codegen -- import target/kafka-clients/kafka-clients-$(KAFKA).jar target/kafka-clients/kafka-clients-$(KAFKA_OLD).jar
-	git diff --stat -- schemas
+	.ci/deps regen
+	.ci/kafka-clients $(KAFKA)
+	cargo run --quiet --locked -p codegen -- import --out $(OUT) $(KAFKA:%=target/kafka-clients/kafka-clients-%.jar)
 
 clean:
 	cargo clean

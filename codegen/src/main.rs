@@ -15,12 +15,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reads Kafka's own schema files, merges the releases and writes canonical ones.
+    /// Takes Kafka's own schema files into a folder of canonical ones, release upon release, and tells what changes.
     Import {
         /// `kafka-clients` jars, or folders of schema files named after their release.
         #[arg(required = true)]
         sources: Vec<PathBuf>,
-        /// The folder to write.
+        /// The folder of canonical schemas; it keeps every version it has.
         #[arg(long, default_value = "schemas")]
         out: PathBuf,
     },
@@ -31,10 +31,22 @@ fn main() -> anyhow::Result<()> {
         Command::Import { sources, out } => {
             let report = codegen::import::import(&sources, &out).context("nothing was written")?;
             let mut stdout = std::io::stdout().lock();
-            for line in report.notes.iter().chain(&report.changes) {
+            for step in report.steps {
+                match step.onto {
+                    Some(onto) => writeln!(stdout, "{} after {onto}:", step.release)?,
+                    None => writeln!(stdout, "{}:", step.release)?,
+                }
+                for line in &step.changes {
+                    writeln!(stdout, "  {line}")?;
+                }
+                if step.changes.is_empty() {
+                    writeln!(stdout, "  nothing changed")?;
+                }
+            }
+            let totals = report.version.lines();
+            for line in totals.filter(|line| line.starts_with("merged ")) {
                 writeln!(stdout, "{line}")?;
             }
-            write!(stdout, "{}", report.version)?;
             Ok(())
         }
     }

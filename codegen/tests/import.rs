@@ -30,6 +30,19 @@ impl Releases {
         self
     }
 
+    /// Adds a request or response, and what it needs beside it: the same text as a response or request.
+    fn api(self, release: &str, name: &str, text: &str) -> Self {
+        let other = if text.contains("Request") {
+            text.replace("request", "response")
+                .replace("Request", "Response")
+        } else {
+            text.replace("response", "request")
+                .replace("Response", "Request")
+        };
+        self.file(release, name, text)
+            .file(release, &format!("Other{name}"), &other)
+    }
+
     /// Adds a message with these keys after its name.
     fn message(self, release: &str, name: &str, rest: &str) -> Self {
         let text = format!(r#"{{ "type": "data", "name": "{name}", {rest} }}"#);
@@ -55,11 +68,20 @@ fn merged(newer: &str, older: &str) -> Result<(String, Vec<String>), String> {
         .message("4.4.0", "Test", newer)
         .message("3.9.2", "Test", older);
     let report = releases.import()?;
-    Ok((releases.imported("Test"), report.notes))
+    let [_, newest] = report.steps.as_slice() else {
+        panic!("{} steps for two releases", report.steps.len());
+    };
+    Ok((releases.imported("Test"), newest.changes.clone()))
 }
 
+/// The end of most refusals.
+const NEXT_STEP: &str = "The bytes of a released version never change: make sure that the release is complete and Kafka's own; \
+     to take its form all the same, remove 3.9.2/Test.json and import again";
+
 fn refused(newer: &str, older: &str, expect: &str) {
-    assert_eq!(merged(newer, older).unwrap_err(), expect);
+    let error = merged(newer, older).unwrap_err();
+    let error = error.strip_suffix(NEXT_STEP).unwrap_or(&error);
+    assert_eq!(error.trim_end(), expect);
 }
 
 #[test]
@@ -80,7 +102,7 @@ fn only_facts_stay_in_one_order() {
   "flexibleVersions": "1+", "validVersions": "0-2", "listeners": ["broker"], "name": "TestRequest",
   "type": "request", "apiKey": 9, "latestVersionUnstable": true
 }"#;
-    let releases = Releases::new().file("4.4.0", "Any.json", text);
+    let releases = Releases::new().api("4.4.0", "Any.json", text);
     releases.import().unwrap();
     let expect = r#"{
   "apiKey": 9,
@@ -146,7 +168,14 @@ fn versions_that_the_newer_release_dropped_are_merged() {
     );
     assert!(text.contains(r#""validVersions": "0-4""#), "{text}");
     assert!(text.contains(r#""flexibleVersions": "3+""#), "{text}");
-    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(
+        notes,
+        [
+            "+ Test: version 4 added",
+            "- Test: versions 0-1 dropped, kept here",
+            "+ Test.Later: int8, versions 4+",
+        ]
+    );
 }
 
 #[test]
@@ -220,7 +249,15 @@ fn renames_with_the_same_bytes_take_the_newer_names() {
             r#"{ "name": "Dropped", "type": "bool", "versions": "0" }"#,
         ]
     );
-    assert_eq!(notes, ["Test.New was Old"]);
+    assert_eq!(
+        notes,
+        [
+            "+ Test: version 2 added",
+            "- Test: version 0 dropped, kept here",
+            "= Test.New: was Old",
+            "= Test.NewItem: struct was OldItem",
+        ]
+    );
 }
 
 #[test]
@@ -232,10 +269,11 @@ fn a_message_is_known_by_its_key_when_its_name_changes() {
         )
     };
     let releases = Releases::new()
-        .file("4.4.0", "New.json", &text("NewRequest"))
-        .file("3.9.2", "Old.json", &text("OldRequest"));
+        .api("4.4.0", "New.json", &text("NewRequest"))
+        .api("3.9.2", "Old.json", &text("OldRequest"));
     let report = releases.import().unwrap();
-    assert_eq!(report.notes, ["NewRequest was OldRequest"]);
+    assert_eq!(report.steps[0].changes, ["+ API 74 Old: version 0"]);
+    assert_eq!(report.steps[1].changes, ["= API 74 New: was Old"]);
     assert!(releases.out().join("NewRequest.json").exists());
     assert!(!releases.out().join("OldRequest.json").exists());
 }
@@ -250,72 +288,70 @@ fn a_version_that_both_know_must_have_the_same_bytes() {
     refused(
         &changed("int32", "int64"),
         BASE,
-        "4.4.0/Test.json: Test.A: version 0 differs from 3.9.2/Test.json: int64 against int32 `Test.A`",
+        "4.4.0/Test.json: Test.A: version 0 differs from 3.9.2/Test.json: int64 against int32 `Test.A`.",
     );
     refused(
         &changed(r#""default": "1""#, r#""default": "2""#),
         BASE,
         "4.4.0/Test.json: Test.T: version 1 differs from 3.9.2/Test.json: \
-         tag 0 int8 = 2 against tag 0 int8 = 1 `Test.T`",
+         tag 0 int8 = 2 against tag 0 int8 = 1 `Test.T`.",
     );
     refused(
         &changed(r#""versions": "0+""#, r#""versions": "1+""#),
         BASE,
-        "4.4.0/Test.json: Test: version 0 differs from 3.9.2/Test.json: only one has `Test.A`",
+        "4.4.0/Test.json: Test.A: version 0 differs from 3.9.2/Test.json: the field is missing.",
     );
     refused(
         &changed(r#""flexibleVersions": "1+""#, r#""flexibleVersions": "0+""#),
         BASE,
-        "4.4.0/Test.json: Test: version 0 differs from 3.9.2/Test.json: one is flexible",
+        "4.4.0/Test.json: Test: version 0 differs from 3.9.2/Test.json: flexible against not flexible.",
     );
     let hexadecimal = changed(r#""default": "1""#, r#""default": "0x1""#);
     merged(&hexadecimal, BASE).unwrap();
 }
 
 /// A request and its response in two releases, of which the older one says that its last version is unstable.
-fn unstable(newer: &str, older: &str, field: &str) -> Releases {
+fn unstable(newer: &str, older: &str, field: &str) -> Result<Vec<String>, String> {
     let text = |kind: &str, versions: &str, unstable: bool, field: &str| {
         format!(
-            r#"{{ "apiKey": 80, "type": "{kind}", "name": "Test{kind}", "validVersions": "{versions}",
+            r#"{{ "apiKey": 80, "type": "{}", "name": "Test{kind}", "validVersions": "{versions}",
                 "flexibleVersions": "0+", "latestVersionUnstable": {unstable}, "fields": [
-                {{ "name": "A", "type": "{field}", "versions": "0+" }} ] }}"#
+                {{ "name": "A", "type": "{field}", "versions": "0+" }} ] }}"#,
+            kind.to_lowercase()
         )
     };
     let mut releases = Releases::new();
-    for kind in ["request", "response"] {
-        let file = format!("{kind}.json");
+    for kind in ["Request", "Response"] {
+        let file = format!("Test{kind}.json");
         // As in Kafka, only the request says so.
-        let says_so = kind == "request";
+        let says_so = kind == "Request";
         releases = releases
             .file("4.4.0", &file, &text(kind, newer, false, field))
             .file("3.9.2", &file, &text(kind, older, says_so, "int32"));
     }
-    releases
+    Ok(releases.import()?.steps[1].changes.clone())
 }
 
 #[test]
 fn an_unstable_version_may_change_or_vanish() {
-    let report = unstable("0", "0", "int64").import().unwrap();
     assert_eq!(
-        report.notes,
+        unstable("0", "0", "int64").unwrap(),
         [
-            "Testrequest 0 changed, it was unstable",
-            "Testresponse 0 changed, it was unstable"
-        ]
-    );
-    let report = unstable("0", "0-1", "int32").import().unwrap();
-    assert_eq!(
-        report.notes,
-        [
-            "Testrequest 1 has gone, it was unstable",
-            "Testresponse 1 has gone, it was unstable"
+            "~ API 80 Test: version 0 no longer unstable",
+            "~ TestRequest.A: int32 -> int64",
+            "~ TestRequest: version 0 changed, it was unstable",
+            "~ TestResponse.A: int32 -> int64",
+            "~ TestResponse: version 0 changed, it was unstable",
         ]
     );
     assert_eq!(
-        unstable("0-1", "0-1", "int64").import().unwrap_err(),
-        "4.4.0/request.json: Testrequest.A: version 0 differs from 3.9.2/request.json: \
-         int64 against int32 `Testrequest.A`"
+        unstable("0", "0-1", "int32").unwrap(),
+        ["- API 80 Test: version 1 gone, it was unstable"]
     );
+    let error = unstable("0-1", "0-1", "int64").unwrap_err();
+    let expect = "4.4.0/TestRequest.json: TestRequest.A: version 0 differs from 3.9.2/TestRequest.json: \
+         int64 against int32 `TestRequest.A`";
+    assert!(error.starts_with(expect), "{error}");
 }
 
 #[test]
@@ -323,12 +359,12 @@ fn released_versions_do_not_vanish_and_leave_no_gap() {
     refused(
         r#""validVersions": "0", "fields": []"#,
         r#""validVersions": "0-1", "fields": []"#,
-        "4.4.0/Test.json: Test: version 1 of 3.9.2/Test.json has gone, and was not unstable",
+        "4.4.0/Test.json: Test: version 1 of 3.9.2/Test.json has gone, and was not unstable.",
     );
     refused(
         r#""validVersions": "3", "fields": []"#,
         r#""validVersions": "0-1", "fields": []"#,
-        "4.4.0/Test.json: Test: versions 0-1 and 3 leave a gap between the releases",
+        "4.4.0/Test.json: Test: versions 0-1 and 3 leave a gap; import the releases between the two first",
     );
 }
 
@@ -341,8 +377,8 @@ fn an_order_that_no_schema_can_have_is_refused() {
         r#""validVersions": "0", "fields": [
             { "name": "B", "type": "int8", "versions": "0+" },
             { "name": "A", "type": "int32", "versions": "0+" } ]"#,
-        "4.4.0/Test.json: Test.A: the merged schema would not have the bytes of version 0 of \
-         3.9.2/Test.json: int32 against int8 `Test.B`",
+        "4.4.0/Test.json: Test.A: no schema can have the bytes of version 0 of 3.9.2/Test.json as well: \
+         int32 against int8 `Test.B`. To keep both versions, the merge of releases must learn how",
     );
 }
 
@@ -389,7 +425,7 @@ fn header_versions_follow_the_rules_and_their_two_exceptions() {
             r#"{{ "apiKey": 7, "type": "{kind}", "name": "{name}", "validVersions": "0-3",
                 "flexibleVersions": "2+", "fields": [] }}"#
         );
-        let releases = Releases::new().file("4.4.0", "A.json", &text);
+        let releases = Releases::new().api("4.4.0", "A.json", &text);
         releases.import().unwrap();
         let text = releases.imported(name);
         let line = text.lines().find(|line| line.contains("headerVersions"));
@@ -430,39 +466,72 @@ fn importing_the_canonical_schemas_changes_nothing() {
     for (name, text) in &expect {
         releases = releases.file("4.4.0", name, text);
     }
-    assert_eq!(releases.import().unwrap().notes, Vec::<String>::new());
+    releases.import().unwrap();
     let first = snapshot(&releases.out());
     let mut found = first.clone();
     found.retain(|(name, _)| name != "VERSION");
     assert_eq!(found, expect);
-    assert_eq!(releases.import().unwrap().changes, Vec::<String>::new());
+    let again = releases.import().unwrap().steps.remove(0);
+    assert_eq!(again.changes, Vec::<String>::new());
     assert_eq!(snapshot(&releases.out()), first);
 }
 
 #[test]
-fn an_import_tells_what_changes_and_removes_what_is_gone() {
+fn an_import_builds_upon_what_the_folder_holds() {
     let other = r#""validVersions": "0", "fields": []"#;
-    let releases = Releases::new()
-        .message("4.4.0", "Test", BASE)
-        .message("4.4.0", "Other", other);
-    assert_eq!(
-        releases.import().unwrap().changes,
-        ["+ Other 0", "+ Test 0-1"]
-    );
-    fs::remove_file(releases.root.path().join("4.4.0/Other.json")).unwrap();
-    let changed = BASE
-        .replace("int32", "int64")
-        .replace(r#""0-1""#, r#""0-2""#);
-    let releases = releases.message("4.4.0", "Test", &changed);
-    assert_eq!(
-        releases.import().unwrap().changes,
-        [
-            "- Other 0",
-            "~ Test: versions 0-1 -> 0-2",
-            r#"~ Test: Test.A { "name": "A", "type": "int32", "versions": "0+" } -> { "name": "A", "type": "int64", "versions": "0+" }"#,
-        ]
-    );
-    assert!(!releases.out().join("Other.json").exists());
+    let import = |releases: &Releases| releases.import().map(|mut it| it.steps.remove(0));
+    let mut releases = Releases::new()
+        .message("3.9.2", "Test", BASE)
+        .message("3.9.2", "Other", other);
+    let step = import(&releases).unwrap();
+    assert_eq!((step.release.as_str(), step.onto), ("3.9.2", None));
+    assert_eq!(step.changes, ["+ Other: version 0", "+ Test: versions 0-1"]);
+
+    // A release without a message, and with a version more of another.
+    releases.sources.clear();
+    let more = BASE.replace(r#""0-1""#, r#""0-2""#);
+    let mut releases = releases.message("4.0.2", "Test", &more);
+    let step = import(&releases).unwrap();
+    assert_eq!(step.onto.as_deref(), Some("3.9.2"));
+    let expect = [
+        "- Other: version 0 dropped, kept here",
+        "+ Test: version 2 added",
+    ];
+    assert_eq!(step.changes, expect);
+    assert!(releases.out().join("Other.json").exists());
+
+    // What the second release added is as fixed as what the first one did.
+    releases.sources.clear();
+    let before = snapshot(&releases.out());
+    let moved = BASE.replace(r#""0-1""#, r#""2""#).replace("int32", "int64");
+    let mut releases = releases.message("4.4.0", "Test", &moved);
+    let error = import(&releases).unwrap_err();
+    let expect =
+        "4.4.0/Test.json: Test.A: version 2 differs from out/Test.json: int64 against int32";
+    assert!(error.starts_with(expect), "{error}");
+    assert_eq!(snapshot(&releases.out()), before);
+
+    // A message that went and is still gone is not told again.
+    releases.sources.clear();
+    let releases = releases.message("4.4.0", "Test", &more);
+    assert_eq!(import(&releases).unwrap().changes, Vec::<String>::new());
+    let version = fs::read_to_string(releases.out().join("VERSION")).unwrap();
+    let expect = "merged 2 messages, 4 versions\n  request: 0 messages, 0 versions\n  response: 0 messages, 0 versions\n  \
+        header: 0 messages, 0 versions\n  data: 2 messages, 4 versions\ndropped by 4.0.2 and kept here\n  Other 0\n";
+    assert!(version.ends_with(expect), "{version}");
+}
+
+#[test]
+fn a_history_that_cannot_be_understood_is_refused() {
+    let releases = Releases::new().message("4.4.0", "Test", BASE);
+    releases.import().unwrap();
+    let path = releases.out().join("VERSION");
+    for line in ["released 4.4.0", "release x jar", "dropped by x"] {
+        fs::write(&path, format!("{line}\n")).unwrap();
+        let error = releases.import().unwrap_err();
+        let expect = format!("{}: cannot be understood: `{line}`", path.display());
+        assert_eq!(error, expect);
+    }
 }
 
 #[test]

@@ -33,6 +33,17 @@ pub enum ImportError {
         /// The jar or folder.
         path: PathBuf,
     },
+    /// The file that tells the history of a folder is none.
+    #[error("{}: cannot be understood: `{line}`", path.display())]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: String,
+    },
+    /// What the schemas make together is refused by the compiler.
+    #[error("the schemas do not compile: {0}")]
+    Compile(#[from] crate::Error),
     /// A file is not a schema.
     #[error("{file}: {source}")]
     Json {
@@ -73,20 +84,37 @@ pub enum Problem {
     TwoMessages,
     #[error("the struct contains itself")]
     Recursive,
-    #[error("version {version} differs from {other}: {what}")]
+    #[error("version {version} differs from {other}: {what}. {}", next_step(.other))]
     Layout {
         version: i16,
         other: String,
         what: String,
     },
-    #[error("version {version} of {other} has gone, and was not unstable")]
+    #[error("version {version} differs from {other}: it stands where `{was}` stood, so fields have changed places. {}", next_step(.other))]
+    Moved {
+        version: i16,
+        other: String,
+        was: String,
+    },
+    #[error("version {version} of {other} has gone, and was not unstable. {}", next_step(.other))]
     Vanished { version: i16, other: String },
-    #[error("versions {0} and {1} leave a gap between the releases")]
+    #[error("versions {0} and {1} leave a gap; import the releases between the two first")]
     Gap(String, String),
-    #[error("the merged schema would not have the bytes of version {version} of {other}: {what}")]
+    #[error(
+        "no schema can have the bytes of version {version} of {other} as well: {what}. To keep both \
+         versions, the merge of releases must learn how"
+    )]
     Lost {
         version: i16,
         other: String,
         what: String,
     },
+}
+
+/// What a person can do about a release that changes what was released before.
+fn next_step(other: &str) -> String {
+    format!(
+        "The bytes of a released version never change: make sure that the release is complete and Kafka's own; \
+         to take its form all the same, remove {other} and import again"
+    )
 }

@@ -97,7 +97,8 @@ fn default(field: &Field) -> Option<String> {
         Some(digits) => i64::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     };
-    let is_implied = text.is_empty() || text == "false" || number == Some(0);
+    let is_zero = number == Some(0) || text.parse() == Ok(0.0);
+    let is_implied = text.is_empty() || text == "false" || is_zero;
     match number {
         _ if is_implied && field.element != "string" => None,
         Some(number) if field.element != "string" => Some(number.to_string()),
@@ -105,12 +106,20 @@ fn default(field: &Field) -> Option<String> {
     }
 }
 
-/// The first difference: the place in the first layout, and what it is.
-pub(super) fn difference(one: &Layout, other: &Layout) -> Option<(Option<String>, String)> {
-    if one.flexible != other.flexible {
-        return Some((None, "one is flexible".to_owned()));
+/// The first difference: the place, if it is not the message as a whole, and what it is.
+pub(super) fn difference(new: &Layout, old: &Layout) -> Option<(Option<String>, String)> {
+    if new.flexible != old.flexible {
+        let word = |is_flexible| {
+            if is_flexible {
+                "flexible"
+            } else {
+                "not flexible"
+            }
+        };
+        let (new, old) = (word(new.flexible), word(old.flexible));
+        return Some((None, format!("{new} against {old}")));
     }
-    compare(&one.slots, &other.slots)
+    compare(&new.slots, &old.slots)
 }
 
 fn compare(one: &[Slot], other: &[Slot]) -> Option<(Option<String>, String)> {
@@ -125,8 +134,8 @@ fn compare(one: &[Slot], other: &[Slot]) -> Option<(Option<String>, String)> {
         }
     }
     match (one.get(other.len()), other.get(one.len())) {
-        (Some(more), _) => Some((Some(more.place.clone()), "only one has it".to_owned())),
-        (None, Some(more)) => Some((None, format!("only one has `{}`", more.place))),
+        (Some(more), _) => Some((Some(more.place.clone()), "the field is new".to_owned())),
+        (None, Some(more)) => Some((Some(more.place.clone()), "the field is missing".to_owned())),
         (None, None) => None,
     }
 }

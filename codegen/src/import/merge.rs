@@ -13,7 +13,48 @@ use crate::versions::Versions;
 #[derive(Debug)]
 pub(super) struct Merged {
     pub(super) message: Message,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
+    pub(super) names: Names,
+}
+
+/// What a person may want to know of a merge.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// The place of a field, and the name it had.
+    Field(String, String),
+    /// The place of a struct, and the name it had.
+    Struct(String, String),
+    /// A version that has other bytes, and was unstable.
+    Changed(i16),
+    /// A version that the newer release no longer has, and was unstable.
+    Vanished(i16),
+}
+
+/// What the structs and fields of the older message are called in the newer one, as far as versions of both tell.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    structs: BTreeMap<String, String>,
+    fields: BTreeMap<(String, String), String>,
+}
+
+impl Names {
+    /// The newer struct and field for those of the older message, or of the newer one itself.
+    pub(super) fn new_place(&self, owner: &str, field: &str) -> (String, String) {
+        let place = (owner.to_owned(), field.to_owned());
+        let field = self.fields.get(&place).cloned().unwrap_or(place.1);
+        (self.structs.get(owner).cloned().unwrap_or(place.0), field)
+    }
+
+    /// The older name of a type, `[]` in front included.
+    pub(super) fn old_type(&self, new: &str) -> Option<String> {
+        let (prefix, element) = match new.strip_prefix("[]") {
+            Some(element) => ("[]", element),
+            None => ("", new),
+        };
+        let mut names = self.structs.iter();
+        let (old, _) = names.find(|(_, name)| *name == element)?;
+        Some(format!("{prefix}{old}"))
+    }
 }
 
 /// Merges the message of an older release into that of a newer one.
@@ -22,26 +63,27 @@ pub(super) fn merge(newer: &Message, older: &Message) -> Result<Merged, ImportEr
         newer,
         older,
         dropped: older.valid.before(newer.valid),
-        structs: BTreeMap::from([(older.name.clone(), newer.name.clone())]),
-        fields: BTreeMap::new(),
+        names: Names {
+            structs: BTreeMap::from([(older.name.clone(), newer.name.clone())]),
+            ..Names::default()
+        },
         done: BTreeSet::new(),
         notes: Vec::new(),
     };
-    if newer.name != older.name {
-        merge
-            .notes
-            .push(format!("{} was {}", newer.name, older.name));
-    }
     merge.check_ranges()?;
     for version in newer.valid.intersect(older.valid).iter() {
         if merge.agrees(version)? {
-            merge.align(&newer.name, &older.name, version);
+            merge.align(&newer.name, &older.name, version)?;
         }
     }
     let message = merge.message()?;
     merge.verify(&message)?;
-    let notes = merge.notes;
-    Ok(Merged { message, notes })
+    let Merge { notes, names, .. } = merge;
+    Ok(Merged {
+        message,
+        notes,
+        names,
+    })
 }
 
 struct Merge<'m> {
@@ -49,13 +91,11 @@ struct Merge<'m> {
     older: &'m Message,
     /// Versions that only the older release has.
     dropped: Versions,
-    /// Names of structs, older to newer, that hold the same bytes.
-    structs: BTreeMap<String, String>,
-    /// Older struct and field to the newer field with the same bytes.
-    fields: BTreeMap<(String, String), String>,
+    /// What holds the same bytes.
+    names: Names,
     /// Older structs that have been merged.
     done: BTreeSet<String>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Merge<'_> {
@@ -79,10 +119,7 @@ impl Merge<'_> {
                 let other = older.file.clone();
                 return Err(self.error(&newer.name, Problem::Vanished { version, other }));
             }
-            self.notes.push(format!(
-                "{} {version} has gone, it was unstable",
-                newer.name
-            ));
+            self.notes.push(Note::Vanished(version));
         }
         if older.valid.highest.saturating_add(1) < newer.valid.lowest {
             let gap = Problem::Gap(older.valid.to_string(), newer.valid.to_string());
@@ -99,8 +136,7 @@ impl Merge<'_> {
             return Ok(true);
         };
         if self.was_unstable(version) {
-            let note = format!("{} {version} changed, it was unstable", self.newer.name);
-            self.notes.push(note);
+            self.notes.push(Note::Changed(version));
             return Ok(false);
         }
         let place = place.unwrap_or_else(|| self.newer.name.clone());
@@ -127,22 +163,40 @@ impl Merge<'_> {
         })
     }
 
-    /// Notes which fields and structs are the same, in a version whose bytes agree.
-    fn align(&mut self, newer: &str, older: &str, version: i16) {
-        let newer_fields = wire_order(self.newer.fields_of(newer), version);
-        let older_fields = wire_order(self.older.fields_of(older), version);
-        for (a, b) in newer_fields.zip(older_fields) {
-            let key = (older.to_owned(), b.name.clone());
-            if self.fields.insert(key, a.name.clone()).is_none() && a.name != b.name {
-                let note = format!("{}.{} was {}", newer, a.name, b.name);
-                self.notes.push(note);
+    /// Notes which fields and structs are the same, in a version whose bytes agree. A field that stands where another
+    /// stood was renamed, unless one of the two names is still there: then fields have changed places.
+    fn align(&mut self, newer: &str, older: &str, version: i16) -> Result<(), ImportError> {
+        let message = self.newer;
+        let newer_fields: Vec<_> = wire_order(message.fields_of(newer), version).collect();
+        let older_fields: Vec<_> = wire_order(self.older.fields_of(older), version).collect();
+        let has = |fields: &[&Field], name: &str| fields.iter().any(|it| it.name == name);
+        for (a, b) in newer_fields.iter().zip(&older_fields) {
+            let is_renamed = a.name != b.name;
+            if is_renamed && (has(&newer_fields, &b.name) || has(&older_fields, &a.name)) {
+                let (other, was) = (self.older.file.clone(), b.name.clone());
+                let problem = Problem::Moved {
+                    version,
+                    other,
+                    was,
+                };
+                return Err(self.error(&format!("{newer}.{}", a.name), problem));
             }
-            if self.newer.structs.contains_key(&a.element) {
-                let pair = (b.element.clone(), a.element.clone());
-                self.structs.insert(pair.0, pair.1);
-                self.align(&a.element, &b.element, version);
+            let key = (older.to_owned(), b.name.clone());
+            let is_noted = self.names.fields.insert(key, a.name.clone()).is_some();
+            if is_renamed && !is_noted {
+                let place = message.path(newer, &a.name);
+                self.notes.push(Note::Field(place, b.name.clone()));
+            }
+            if message.structs.contains_key(&a.element) {
+                let (old, new) = (b.element.clone(), a.element.clone());
+                if self.names.structs.insert(old, new).is_none() && a.element != b.element {
+                    let place = format!("{}.{}", message.name, a.element);
+                    self.notes.push(Note::Struct(place, b.element.clone()));
+                }
+                self.align(&a.element, &b.element, version)?;
             }
         }
+        Ok(())
     }
 
     fn message(&mut self) -> Result<Message, ImportError> {
@@ -170,7 +224,7 @@ impl Merge<'_> {
         let unmerged: Vec<_> = newer
             .structs
             .keys()
-            .filter(|name| !self.structs.values().any(|merged| merged == *name))
+            .filter(|name| !self.names.structs.values().any(|merged| merged == *name))
             .cloned()
             .collect();
         for name in unmerged {
@@ -217,7 +271,7 @@ impl Merge<'_> {
         self.put_struct(message, newer, older, fields)?;
         for (newer, older) in inner {
             if self.newer.structs.contains_key(&newer) || self.older.structs.contains_key(&older) {
-                self.structs.insert(older.clone(), newer.clone());
+                self.names.structs.insert(older.clone(), newer.clone());
                 self.merge_struct(message, &newer, &older)?;
             }
         }
@@ -226,7 +280,11 @@ impl Merge<'_> {
 
     /// Whether the two fields are one: known to have the same bytes, or of the same name.
     fn is_same(&self, older: &str, gone: &Field, field: &Field) -> bool {
-        match self.fields.get(&(older.to_owned(), gone.name.clone())) {
+        match self
+            .names
+            .fields
+            .get(&(older.to_owned(), gone.name.clone()))
+        {
             Some(name) => *name == field.name,
             None => gone.name == field.name && gone.is_array == field.is_array,
         }
@@ -240,7 +298,11 @@ impl Merge<'_> {
 
     /// A field that only the older release has.
     fn old_field(&self, gone: &Field, inner: &mut Vec<(String, String)>) -> Field {
-        let element = self.structs.get(&gone.element).unwrap_or(&gone.element);
+        let element = self
+            .names
+            .structs
+            .get(&gone.element)
+            .unwrap_or(&gone.element);
         inner.push((element.clone(), gone.element.clone()));
         Field {
             element: element.clone(),

@@ -50,11 +50,39 @@ pub(super) struct Message {
     pub(super) common: Vec<String>,
 }
 
+/// What identifies a message across releases: its API key, which stays when its name changes, else its name.
+pub(super) type Key = (Kind, Option<i16>, Option<String>);
+
 impl Message {
-    /// What identifies a message across releases, whose names may change.
-    pub(super) fn key(&self) -> (Kind, Option<i16>, Option<String>) {
+    pub(super) fn key(&self) -> Key {
         let name = self.api_key.is_none().then(|| self.name.clone());
         (self.kind, self.api_key, name)
+    }
+
+    /// The version that may still change, if there is one.
+    pub(super) fn unstable_version(&self) -> Option<i16> {
+        self.unstable.then_some(self.valid.highest)
+    }
+
+    /// A place in the message as people read it: `MessageRequest.Field`, `MessageRequest.Struct.Field`.
+    pub(super) fn path(&self, owner: &str, field: &str) -> String {
+        if owner == self.name {
+            format!("{owner}.{field}")
+        } else {
+            format!("{}.{owner}.{field}", self.name)
+        }
+    }
+
+    /// What the versions of a message are said of: an API for requests and responses, else the message.
+    pub(super) fn subject(&self) -> String {
+        let suffix = match self.kind {
+            Kind::Request => "Request",
+            Kind::Response => "Response",
+            Kind::Header | Kind::Data => return self.name.clone(),
+        };
+        let name = self.name.strip_suffix(suffix).unwrap_or(&self.name);
+        let key = self.api_key.unwrap_or(-1);
+        format!("API {key} {name}")
     }
 
     /// The fields of a struct, or of the message itself.

@@ -81,11 +81,6 @@ fn line(message: &Message, field: &Field, depth: usize) -> String {
     keys.on_one_line()
 }
 
-/// What a schema says of a field, without the fields inside it.
-pub(super) fn field_facts(field: &Field) -> String {
-    field_keys(field).on_one_line()
-}
-
 fn field_keys(field: &Field) -> Keys {
     let mut keys = Keys::default();
     keys.text("name", &field.name);
