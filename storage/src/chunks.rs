@@ -8,22 +8,23 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::Run;
 
-/// Bytes of payload in a row: one row fills an 8 KiB page (24 header + 20 fixed columns + 4 length + this <= 8,160).
+/// Bytes of payload in a row: one row fills an 8 KiB page (24 header + 28 fixed columns + 4 length + this <= 8,160).
 pub(crate) const CHUNK_BYTES: usize = 8_100;
 /// A row costs about this on top of its payload.
-const ROW_OVERHEAD: u64 = 52;
+const ROW_OVERHEAD: u64 = 60;
 /// Rows above this share a page with no other of their kind.
 const HALF_PAGE: usize = 4_030;
 
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = b"\xff\xff";
-/// Field count, then length and value of base, part, span and chunk, then the length of data.
-const COPY_ROW_BYTES: usize = 2 + 12 + 8 + 8 + 8 + 4;
+/// Field count, then length and value of base, global base, part, span and chunk, then the length of data.
+const COPY_ROW_BYTES: usize = 2 + 12 + 12 + 8 + 8 + 8 + 4;
 
 /// One row of a log table; its payload is a range of [`Rows::pieces`].
 #[derive(Debug, Clone)]
 struct Row {
     base: i64,
+    global_base: i64,
     part: i32,
     span: i32,
     chunk: i32,
@@ -37,18 +38,21 @@ pub(crate) struct Rows {
     rows: Vec<Row>,
     pieces: Vec<Bytes>,
     payload_bytes: usize,
+    records: i64,
 }
 
 impl Rows {
-    pub(crate) fn cut(runs: &[Run]) -> Self {
+    /// `global_base` is the global offset of the first record.
+    pub(crate) fn cut(runs: &[Run], global_base: i64) -> Self {
         let mut rows = Self::default();
         for run in runs {
-            rows.cut_run(run);
+            rows.cut_run(run, global_base + rows.records);
+            rows.records += i64::from(run.span) + 1;
         }
         rows
     }
 
-    fn cut_run(&mut self, run: &Run) {
+    fn cut_run(&mut self, run: &Run, global_base: i64) {
         let first = self.rows.len();
         let mut chunk = 0;
         let mut open: Option<Row> = None;
@@ -57,6 +61,7 @@ impl Rows {
             while !rest.is_empty() {
                 let row = open.get_or_insert(Row {
                     base: run.base_offset,
+                    global_base,
                     part: run.part,
                     span: run.span,
                     chunk,
@@ -86,6 +91,11 @@ impl Rows {
         self.payload_bytes
     }
 
+    /// Records of all runs.
+    pub(crate) fn records(&self) -> i64 {
+        self.records
+    }
+
     /// About what the rows add to their table.
     pub(crate) fn table_bytes(&self) -> u64 {
         let size = |row: &Row| match row.bytes > HALF_PAGE {
@@ -99,6 +109,7 @@ impl Rows {
         let each = |field: fn(&Row) -> i32| self.rows.iter().map(field).collect();
         Columns {
             base: self.rows.iter().map(|row| row.base).collect(),
+            global_base: self.rows.iter().map(|row| row.global_base).collect(),
             part: each(|row| row.part),
             span: each(|row| row.span),
             chunk: each(|row| row.chunk),
@@ -146,9 +157,11 @@ impl Rows {
 }
 
 fn put_row_header(out: &mut BytesMut, row: &Row) {
-    out.put_i16(5);
-    out.put_i32(8);
-    out.put_i64(row.base);
+    out.put_i16(6);
+    for field in [row.base, row.global_base] {
+        out.put_i32(8);
+        out.put_i64(field);
+    }
     for field in [row.part, row.span, row.chunk] {
         out.put_i32(4);
         out.put_i32(field);
@@ -161,6 +174,7 @@ fn put_row_header(out: &mut BytesMut, row: &Row) {
 #[derive(Debug)]
 pub(crate) struct Columns<'a> {
     pub(crate) base: Vec<i64>,
+    pub(crate) global_base: Vec<i64>,
     pub(crate) part: Vec<i32>,
     pub(crate) span: Vec<i32>,
     pub(crate) chunk: Vec<i32>,
@@ -266,7 +280,7 @@ mod tests {
             &[100; 400],
         ] {
             let run = run(pieces);
-            let rows = Rows::cut(std::slice::from_ref(&run));
+            let rows = Rows::cut(std::slice::from_ref(&run), 0);
             let columns = rows.columns();
             let data: Vec<Vec<u8>> = columns.data.iter().map(|data| data.0.concat()).collect();
             assert_eq!(data.concat(), joined(&run));
@@ -286,7 +300,7 @@ mod tests {
     #[test]
     fn copy_stream_has_one_header_every_row_and_one_trailer() {
         let runs = [run(&[20_000]), run(&[5])];
-        let rows = Rows::cut(&runs);
+        let rows = Rows::cut(&runs, 90);
         for message_bytes in [1, 9_000, 1 << 20] {
             let mut stream: Vec<u8> = Vec::new();
             for message in rows.copy_messages(message_bytes) {
@@ -300,7 +314,9 @@ mod tests {
             rest.advance(19);
             let mut payload = Vec::new();
             for _ in 0..rows.len() {
-                assert_eq!((rest.get_i16(), rest.get_i32(), rest.get_i64()), (5, 8, 40));
+                let global_base = if payload.len() < 20_000 { 90 } else { 100 };
+                assert_eq!((rest.get_i16(), rest.get_i32(), rest.get_i64()), (6, 8, 40));
+                assert_eq!((rest.get_i32(), rest.get_i64()), (8, global_base));
                 assert_eq!(
                     (
                         rest.get_i32(),

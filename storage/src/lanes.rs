@@ -16,11 +16,13 @@ pub struct LaneLease {
     pub epoch: i32,
     /// Flushes committed in this lane so far, by all its owners.
     pub flush_seq: i64,
+    /// Records appended through this lane so far, by all its owners: the global offset of the next one.
+    pub records: i64,
 }
 
 const CREATE: &str = "insert into kafka.lanes (lane_id) values ($1) on conflict do nothing";
-const CLAIM: &str = "update kafka.lanes set owner = $2, epoch = epoch + 1, heartbeat = now() \
-     where lane_id = $1 returning epoch, flush_seq";
+const CLAIM: &str = "update kafka.lanes set owner = $2, epoch = epoch + 1, heartbeat = now(), node_id = $3 \
+     where lane_id = $1 returning epoch, flush_seq, records";
 /// Waits for a seal by the former owner; one that comes later sees the new epoch and gives up.
 const LOCK_SEGMENTS: &str =
     "select 1 from kafka.segments where lane_id = $1 and state = 'open' for update";
@@ -36,13 +38,17 @@ impl Store {
         let transaction = client.transaction().await?;
         transaction.execute(CREATE, &[&lane_id]).await?;
         // The row lock of the lane waits for a flush under way; that of its segments for a seal.
-        let row = transaction.query_one(CLAIM, &[&lane_id, &owner]).await?;
+        let node_id = self.inner.config.node_id;
+        let row = transaction
+            .query_one(CLAIM, &[&lane_id, &owner, &node_id])
+            .await?;
         transaction.query(LOCK_SEGMENTS, &[&lane_id]).await?;
         transaction.commit().await?;
         Ok(LaneLease {
             lane_id,
             epoch: row.get(0),
             flush_seq: row.get(1),
+            records: row.get(2),
         })
     }
 }

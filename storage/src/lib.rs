@@ -3,6 +3,7 @@
 //!
 //! Start with [`Store`]; [`embedded::Embedded`] runs a private PostgreSQL for it.
 
+mod changes;
 mod chunks;
 pub mod embedded;
 mod error;
@@ -16,6 +17,7 @@ mod store;
 mod topics;
 mod writer;
 
+pub use changes::{TopicChange, TopicChanges};
 pub use error::{Error, Outcome};
 pub use lanes::LaneLease;
 pub use producers::ProducerSnapshot;

@@ -8,7 +8,10 @@ use tokio_postgres::{Client, Transaction};
 use crate::{Error, Result};
 
 /// Released migrations are never edited; their number is their version.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_log", include_str!("../migrations/0001_log.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_log", include_str!("../migrations/0001_log.sql")),
+    ("0002_sql", include_str!("../migrations/0002_sql.sql")),
+];
 
 /// Any number that other users of the database are unlikely to lock.
 const LOCK: &str = "select pg_advisory_xact_lock(7092740926384614)";

@@ -21,7 +21,7 @@ const ALLOCATE: &str = "update kafka.producer_id_blocks set next_producer_id = n
 const SAVE: &str = "insert into kafka.producer_snapshots as old (part, end_offset, state) \
      select u.part, u.end_offset, u.state \
      from unnest($1::int4[], $2::int8[], $3::bytea[]) u (part, end_offset, state) \
-     where exists (select 1 from kafka.partitions p where p.id = u.part for key share) \
+     where exists (select 1 from kafka.topic_partitions p where p.id = u.part for key share) \
      on conflict (part) do update set end_offset = excluded.end_offset, state = excluded.state, saved_at = now() \
      where old.end_offset < excluded.end_offset";
 const LOAD: &str = "select end_offset, state from kafka.producer_snapshots where part = $1";

@@ -35,7 +35,7 @@ const LOCATE: &str = "(select segment_id, end_offset from kafka.segment_partitio
        where part = $1 and end_offset > $2 order by end_offset limit $3) \
      union all \
      select segment_id, null from kafka.segments where state = 'open' \
-       and lane_id = (select lane from kafka.partitions where id = $1)";
+       and lane_id = (select lane from kafka.topic_partitions where id = $1)";
 
 const OPEN_OF_ALL: &str =
     "select segment_id from kafka.segments where state = 'open' order by segment_id";
@@ -70,7 +70,7 @@ fn end_offsets(open_segments: &[i32]) -> String {
     format!(
         "select p.id, greatest(p.log_start_offset, \
              (select end_offset from kafka.segment_partitions s where s.part = p.id order by end_offset desc limit 1){ends}) \
-         from kafka.partitions p where p.id = any($1)"
+         from kafka.topic_partitions p where p.id = any($1)"
     )
 }
 

@@ -1,5 +1,5 @@
-//! The life of segment tables: made ahead, filled by their lane's owner, sealed, frozen. Their rows are written by `writer`
-//! and read by `read`.
+//! The life of segment tables: made ahead, filled by their lane's owner, sealed, frozen, dropped whole when nothing in them is
+//! to be read any more. Their rows are written by `writer` and read by `read`.
 //!
 //! A segment belongs to one lane, so its owner alone decides where a flush goes. Open segments of a lane, by id: those
 //! already rolled over and waiting to be sealed, the current one, empty ones made ahead. A reader that looks at all of them
@@ -8,11 +8,14 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::{Error, LaneLease, Result, Store};
+use crate::{DatabaseConfig, Error, LaneLease, Result, Store};
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often a lane without a roll is looked after.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
 
 const OPEN: &str = "select segment_id from kafka.segments where lane_id = $1 and state = 'open' order by segment_id";
 const REGISTER: &str = "insert into kafka.segments (lane_id) values ($1) returning segment_id";
@@ -23,25 +26,34 @@ const SEALED: &str = "update kafka.segments set state = 'sealed', sealed_at = no
 const UNFROZEN: &str = "select segment_id from kafka.segments \
      where lane_id = $1 and state = 'sealed' and frozen_at is null order by segment_id";
 const FROZEN: &str = "update kafka.segments set frozen_at = now() where segment_id = $1";
+/// Sealed segments whose partitions are gone or begin after them.
+const EXPIRED: &str = "select g.segment_id from kafka.segments g where g.lane_id = $1 and g.state = 'sealed' \
+     and not exists (select 1 from kafka.segment_partitions s join kafka.topic_partitions p on p.id = s.part \
+         where s.segment_id = g.segment_id and s.end_offset > p.log_start_offset) \
+     order by g.segment_id";
+const FORGET: &str = "delete from kafka.segments where segment_id = $1";
+/// A reader of the table is not to be waited for long, as others would wait behind.
+const DROP_PATIENCE: &str = "set local lock_timeout = '200ms'";
 
 /// Rows of at most [`crate::chunks::CHUNK_BYTES`] fill a page each; PLAIN and the tuple target keep them out of TOAST.
 fn create_table(segment_id: i32) -> String {
     format!(
         "create table kafka.log_{segment_id} (
-             base int8 not null, part int4 not null, span int4 not null, chunk int4 not null, data bytea not null,
+             base int8 not null, global_base int8, part int4 not null, span int4 not null, chunk int4 not null, data bytea not null,
              primary key (part, base, chunk)
          ) with (toast_tuple_target = 8160, autovacuum_enabled = false);
          alter table kafka.log_{segment_id} alter data set storage plain;
          comment on table kafka.log_{segment_id} is 'Segment of the log: runs of record batches, cut into rows';
          comment on column kafka.log_{segment_id}.base is 'Offset of the first record of the run';
-         comment on column kafka.log_{segment_id}.part is 'Partition, kafka.partitions.id';
+         comment on column kafka.log_{segment_id}.global_base is 'Records appended through the lane before this run';
+         comment on column kafka.log_{segment_id}.part is 'Partition, kafka.partitions.part';
          comment on column kafka.log_{segment_id}.span is 'Last offset of the run minus its base';
          comment on column kafka.log_{segment_id}.chunk is 'Number of the piece within the run, from 0';
          comment on column kafka.log_{segment_id}.data is 'Record batches in Kafka''s format; join the chunks of a run in order'"
     )
 }
 
-/// Hops from partition to partition along the primary key instead of reading the rows.
+/// Hops from partition to partition along the primary key, which needs no sort and little memory.
 fn record_contents(segment_id: i32) -> String {
     format!(
         "with recursive p (part) as (
@@ -50,10 +62,11 @@ fn record_contents(segment_id: i32) -> String {
              select (select l.part from kafka.log_{segment_id} l where l.part > p.part order by l.part limit 1)
              from p where p.part is not null
          )
-         insert into kafka.segment_partitions (segment_id, part, first_offset, end_offset)
+         insert into kafka.segment_partitions (segment_id, part, first_offset, end_offset, bytes)
          select {segment_id}, p.part,
              (select base from kafka.log_{segment_id} l where l.part = p.part order by base limit 1),
-             (select base + span + 1 from kafka.log_{segment_id} l where l.part = p.part order by base desc limit 1)
+             (select base + span + 1 from kafka.log_{segment_id} l where l.part = p.part order by base desc limit 1),
+             (select sum(octet_length(data)) from kafka.log_{segment_id} l where l.part = p.part)
          from p where p.part is not null"
     )
 }
@@ -64,6 +77,32 @@ pub(crate) struct OpenSegment {
     pub(crate) id: i32,
     /// About the size of its table.
     pub(crate) bytes: u64,
+    /// When its first flush was.
+    since: Instant,
+}
+
+impl OpenSegment {
+    pub(crate) fn empty(id: i32) -> Self {
+        Self {
+            id,
+            bytes: 0,
+            since: Instant::now(),
+        }
+    }
+
+    /// Counts the rows of a flush.
+    pub(crate) fn add(&mut self, table_bytes: u64) {
+        if self.bytes == 0 {
+            self.since = Instant::now();
+        }
+        self.bytes += table_bytes;
+    }
+
+    /// Whether it is time to go on in the next one.
+    pub(crate) fn is_full(&self, config: &DatabaseConfig) -> bool {
+        let is_old = self.bytes > 0 && self.since.elapsed() >= config.segment_age;
+        self.bytes >= config.segment_bytes || is_old
+    }
 }
 
 /// The current segment of a lane just claimed: the last one with rows, or the first if none has any, made if there is none.
@@ -71,19 +110,29 @@ pub(crate) async fn current(client: &mut Client, lease: &LaneLease) -> Result<Op
     let open = open_segments(client, lease).await?;
     for &id in open.iter().rev() {
         if !is_empty(client, id).await? {
-            let size = format!("select pg_relation_size('kafka.log_{id}')");
-            let bytes: i64 = client.query_one(&size, &[]).await?.get(0);
-            return Ok(OpenSegment {
-                id,
-                bytes: bytes.unsigned_abs(),
-            });
+            return found(client, id).await;
         }
     }
     let id = match open.first() {
         Some(&id) => id,
         None => create(client, lease).await?,
     };
-    Ok(OpenSegment { id, bytes: 0 })
+    Ok(OpenSegment::empty(id))
+}
+
+/// A segment with rows. When its first came is not known; its table was made before that.
+async fn found(client: &Client, id: i32) -> Result<OpenSegment> {
+    const FOUND: &str = "select pg_relation_size(('kafka.' || table_name)::regclass), \
+         greatest(0, extract(epoch from now() - created_at))::float8 from kafka.segments where segment_id = $1";
+    let row = client.query_one(FOUND, &[&id]).await?;
+    let (bytes, age_seconds): (i64, f64) = (row.get(0), row.get(1));
+    let age = Duration::try_from_secs_f64(age_seconds).unwrap_or_default();
+    let now = Instant::now();
+    Ok(OpenSegment {
+        id,
+        bytes: bytes.unsigned_abs(),
+        since: now.checked_sub(age).unwrap_or(now),
+    })
 }
 
 async fn open_segments(client: &Client, lease: &LaneLease) -> Result<Vec<i32>> {
@@ -130,15 +179,35 @@ async fn seal(client: &mut Client, lease: &LaneLease, segment_id: i32) -> Result
 }
 
 /// Marks the rows as visible to all for good while their pages are still in the checkpoint cycle that wrote them;
-/// otherwise the first read after a checkpoint writes each page to the WAL again.
-async fn freeze(client: &Client, segment_id: i32) -> Result<()> {
+/// otherwise the first read after a checkpoint writes each page to the WAL again. False if an older transaction that is
+/// still open kept rows from being frozen.
+async fn freeze(client: &Client, segment_id: i32) -> Result<bool> {
     client
         .batch_execute(&format!(
             "vacuum (freeze, index_cleanup off, truncate off) kafka.log_{segment_id}"
         ))
         .await?;
-    client.execute(FROZEN, &[&segment_id]).await?;
-    Ok(())
+    let done = format!(
+        "select relallvisible >= relpages from pg_class where oid = 'kafka.log_{segment_id}'::regclass"
+    );
+    Ok(client.query_one(&done, &[]).await?.get(0))
+}
+
+/// Drops the table with all its rows, which costs next to nothing. False if somebody is reading it.
+async fn drop_whole(client: &mut Client, segment_id: i32) -> Result<bool> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(DROP_PATIENCE).await?;
+    transaction.execute(FORGET, &[&segment_id]).await?;
+    let dropped = transaction
+        .batch_execute(&format!("drop table if exists kafka.log_{segment_id}"))
+        .await;
+    match dropped.map_err(Error::from) {
+        Ok(()) => transaction.commit().await?,
+        Err(Error::Conflict(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    tracing::debug!(segment_id, "segment dropped");
+    Ok(true)
 }
 
 /// Keeps a lane's segments in order beside its writer, until the writer is gone or fenced.
@@ -147,25 +216,34 @@ async fn freeze(client: &Client, segment_id: i32) -> Result<()> {
 pub(crate) async fn keep(
     store: Store,
     lease: LaneLease,
-    mut current: watch::Receiver<i32>,
+    current: watch::Receiver<i32>,
     next: watch::Sender<i32>,
 ) {
+    let every = TIDY_EVERY.min(store.inner.config.segment_age.max(RETRY_AFTER / 10));
+    let mut keeper = Keeper {
+        store,
+        lease,
+        current,
+        next,
+        flushes_seen: 0,
+        flushes_frozen: 0,
+    };
     loop {
-        let in_use = *current.borrow_and_update();
-        match keep_once(&store, &lease, in_use, &next).await {
+        match keeper.tidy().await {
             Ok(()) => {
-                if current.changed().await.is_err() {
+                let changed = tokio::time::timeout(every, keeper.current.changed()).await;
+                if let Ok(Err(_)) = changed {
                     return;
                 }
             }
             Err(Error::Fenced { .. }) => return,
             Err(error) => {
                 tracing::warn!(
-                    lane_id = lease.lane_id,
+                    lane_id = keeper.lease.lane_id,
                     "segments not kept in order, trying again: {error}"
                 );
                 tokio::select! {
-                    () = next.closed() => return,
+                    () = keeper.next.closed() => return,
                     () = tokio::time::sleep(RETRY_AFTER) => {}
                 }
             }
@@ -173,26 +251,50 @@ pub(crate) async fn keep(
     }
 }
 
-async fn keep_once(
-    store: &Store,
-    lease: &LaneLease,
-    in_use: i32,
-    next: &watch::Sender<i32>,
-) -> Result<()> {
-    // A connection of its own: sealing and freezing may take longer than a pooled one allows a statement.
-    let mut connection = crate::pool::connect(&store.inner.connect).await?;
-    let client = &mut connection.client;
-    let open = open_segments(client, lease).await?;
-    let ahead = match open.iter().find(|&&id| id > in_use) {
-        Some(&id) => id,
-        None => create(client, lease).await?,
-    };
-    next.send_replace(ahead);
-    for &id in open.iter().filter(|&&id| id < in_use) {
-        seal(client, lease, id).await?;
+struct Keeper {
+    store: Store,
+    lease: LaneLease,
+    current: watch::Receiver<i32>,
+    next: watch::Sender<i32>,
+    /// `flush_seq` when this looked last.
+    flushes_seen: i64,
+    /// `flush_seq` when the segment in use was frozen last.
+    flushes_frozen: i64,
+}
+
+impl Keeper {
+    async fn tidy(&mut self) -> Result<()> {
+        let in_use = *self.current.borrow_and_update();
+        // A connection of its own: sealing and freezing may take longer than a pooled one allows a statement.
+        let mut connection = crate::pool::connect(&self.store.inner.connect).await?;
+        let client = &mut connection.client;
+        let lease = &self.lease;
+        let flushes = lease.committed_flushes(client).await?;
+        let open = open_segments(client, lease).await?;
+        let ahead = match open.iter().find(|&&id| id > in_use) {
+            Some(&id) => id,
+            None => create(client, lease).await?,
+        };
+        self.next.send_replace(ahead);
+        for &id in open.iter().filter(|&&id| id < in_use) {
+            seal(client, lease, id).await?;
+        }
+        for row in client.query(EXPIRED, &[&lease.lane_id]).await? {
+            drop_whole(client, row.get(0)).await?;
+        }
+        for row in client.query(UNFROZEN, &[&lease.lane_id]).await? {
+            let id: i32 = row.get(0);
+            if freeze(client, id).await? {
+                client.execute(FROZEN, &[&id]).await?;
+            }
+        }
+        // A lane that has gone quiet may not roll for long. Not while it is busy: rows would go into the gaps of pages
+        // that are done with.
+        let is_quiet = flushes == self.flushes_seen;
+        if is_quiet && flushes != self.flushes_frozen && freeze(client, in_use).await? {
+            self.flushes_frozen = flushes;
+        }
+        self.flushes_seen = flushes;
+        Ok(())
     }
-    for row in client.query(UNFROZEN, &[&lease.lane_id]).await? {
-        freeze(client, row.get(0)).await?;
-    }
-    Ok(())
 }

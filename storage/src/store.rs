@@ -26,6 +26,12 @@ pub struct DatabaseConfig {
     pub statement_timeout: Duration,
     /// A segment table is rolled once it holds this many bytes.
     pub segment_bytes: u64,
+    /// A segment table is rolled by the first flush after this time since its first one.
+    pub segment_age: Duration,
+    /// The broker's number, shown to readers of `kafka.partitions` as the leader.
+    pub node_id: i32,
+    /// The most partitions a topic made or grown by SQL may have.
+    pub max_partitions_per_topic: i32,
 }
 
 impl DatabaseConfig {
@@ -38,6 +44,9 @@ impl DatabaseConfig {
             connect_wait: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(30),
             segment_bytes: 512 << 20,
+            segment_age: Duration::from_secs(6 * 60 * 60),
+            node_id: 1,
+            max_partitions_per_topic: 10_000,
         }
     }
 }
@@ -64,7 +73,7 @@ impl Store {
         let connect = pool::parse(config)?;
         let give_up = Instant::now() + config.connect_wait;
         let cluster_id = loop {
-            match prepare(&connect).await {
+            match prepare(&connect, config).await {
                 Err(error) if error.is_retriable() && Instant::now() + RETRY_EVERY < give_up => {
                     tracing::info!("waiting for PostgreSQL: {error}");
                     tokio::time::sleep(RETRY_EVERY).await;
@@ -101,12 +110,18 @@ impl Store {
     }
 }
 
-async fn prepare(connect: &tokio_postgres::Config) -> Result<String> {
+async fn prepare(connect: &tokio_postgres::Config, config: &DatabaseConfig) -> Result<String> {
     const CLUSTER: &str = "select cluster_id from kafka.cluster";
+    const LIMIT: &str = "update kafka.cluster set max_partitions_per_topic = $1 \
+         where max_partitions_per_topic <> $1";
     let mut connection = pool::connect(connect).await?;
     check_server(&connection.client).await?;
     migrate::migrate(&mut connection.client).await?;
-    Ok(connection.client.query_one(CLUSTER, &[]).await?.get(0))
+    let client = &connection.client;
+    client
+        .execute(LIMIT, &[&config.max_partitions_per_topic])
+        .await?;
+    Ok(client.query_one(CLUSTER, &[]).await?.get(0))
 }
 
 async fn check_server(client: &Client) -> Result<()> {

@@ -54,16 +54,21 @@ pub struct NewTopic {
 
 const TOPICS: &str = "select id, topic_id, name from kafka.topics order by name";
 const PARTITIONS: &str = "select topic, id, partition, lane, leader_epoch, log_start_offset \
-     from kafka.partitions order by topic, partition";
-const SETTINGS: &str = "select topic, name, value from kafka.topic_settings order by topic, name";
+     from kafka.topic_partitions order by topic, partition";
+const SETTINGS: &str = "select topic, name, value from kafka.topic_settings \
+     order by topic, name collate \"C\"";
 
-const INSERT_TOPIC: &str = "insert into kafka.topics (topic_id, name, partitions) values ($1, $2, $3) \
+/// Nothing if the topic is there, or one whose name differs in `.` and `_` only.
+const INSERT_TOPIC: &str = "insert into kafka.topics (topic_id, name, partitions) \
+     select $1::uuid, $2::text, $3::int4 where not exists (select from kafka.topics t \
+         where translate(t.name, '.', '_') = translate($2, '.', '_') and t.name <> $2) \
      on conflict (name) do nothing returning id";
 const INSERT_SETTINGS: &str = "insert into kafka.topic_settings (topic, name, value) \
      select $1, u.name, u.value from unnest($2::text[], $3::text[]) u (name, value)";
-/// Partitions `$2 .. $3` of a topic, dealt to the lanes of the array.
-const INSERT_PARTITIONS: &str = "insert into kafka.partitions (topic, partition, lane) \
+/// Partitions `$2 .. $3` of a topic, dealt to the lanes of the array. A trigger makes those of a new topic, whoever inserts it.
+const INSERT_PARTITIONS: &str = "insert into kafka.topic_partitions (topic, partition, lane) \
      select $1, i, ($4::int4[])[1 + i % cardinality($4::int4[])] from generate_series($2::int4, $3::int4 - 1) i \
+     on conflict (topic, partition) do update set lane = excluded.lane \
      returning topic, id, partition, lane, leader_epoch, log_start_offset";
 
 const DELETE_TOPICS: &str = "delete from kafka.topics where id = any($1) returning id";
@@ -71,7 +76,7 @@ const DELETE_TOPICS: &str = "delete from kafka.topics where id = any($1) returni
 const LOCK_TOPIC: &str = "select partitions, name from kafka.topics where id = $1 for update";
 const GROW_TOPIC: &str = "update kafka.topics set partitions = $2 where id = $1";
 const PARTITIONS_OF: &str = "select topic, id, partition, lane, leader_epoch, log_start_offset \
-     from kafka.partitions where topic = $1 order by partition";
+     from kafka.topic_partitions where topic = $1 order by partition";
 
 impl Store {
     /// All topics, by name.

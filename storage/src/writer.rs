@@ -29,7 +29,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-const FENCE: &str = "update kafka.lanes set flush_seq = flush_seq + 1, heartbeat = now() \
+const FENCE: &str = "update kafka.lanes set flush_seq = flush_seq + 1, records = records + $4, heartbeat = now() \
      where lane_id = $1 and epoch = $2 and flush_seq = $3";
 /// A session whose client is gone must not hold the lane's row for long.
 const LANE_SESSION: &str = "set idle_in_transaction_session_timeout = '10s'; set tcp_keepalives_idle = 10; \
@@ -42,14 +42,14 @@ const END_BACKEND: &str = "select pg_terminate_backend(pid) from pg_stat_activit
 fn insert(segment_id: i32) -> String {
     format!(
         "with fence as ({FENCE} returning 1) \
-         insert into kafka.log_{segment_id} (base, part, span, chunk, data) \
-         select u.* from fence, unnest($4::int8[], $5::int4[], $6::int4[], $7::int4[], $8::bytea[]) u"
+         insert into kafka.log_{segment_id} (base, global_base, part, span, chunk, data) \
+         select u.* from fence, unnest($5::int8[], $6::int8[], $7::int4[], $8::int4[], $9::int4[], $10::bytea[]) u"
     )
 }
 
 fn copy(segment_id: i32) -> String {
     format!(
-        "copy kafka.log_{segment_id} (base, part, span, chunk, data) from stdin (format binary)"
+        "copy kafka.log_{segment_id} (base, global_base, part, span, chunk, data) from stdin (format binary)"
     )
 }
 
@@ -190,7 +190,7 @@ impl LaneWriter {
     ///
     /// A future dropped half-way leaves the writer as after `Unknown`.
     pub async fn flush(&mut self, runs: &[Run], deadline: Instant) -> Result<()> {
-        let rows = Rows::cut(runs);
+        let rows = Rows::cut(runs, self.lease.records);
         let asked = Pending::of(runs)?;
         if runs.is_empty() {
             return Ok(());
@@ -212,7 +212,8 @@ impl LaneWriter {
             Ok(()) => {
                 self.pending = None;
                 self.lease.flush_seq += 1;
-                self.segment.bytes += rows.table_bytes();
+                self.lease.records += rows.records();
+                self.segment.add(rows.table_bytes());
                 self.roll_if_full();
             }
             Err(_) if !in_doubt => self.pending = None,
@@ -333,8 +334,8 @@ impl LaneWriter {
 
     fn roll_if_full(&mut self) {
         let next = *self.next.borrow();
-        if self.segment.bytes >= self.store.inner.config.segment_bytes && next > self.segment.id {
-            self.segment = OpenSegment { id: next, bytes: 0 };
+        if self.segment.is_full(&self.store.inner.config) && next > self.segment.id {
+            self.segment = OpenSegment::empty(next);
             self.current.send_replace(next);
         }
     }
@@ -414,7 +415,9 @@ impl Link {
                     &lease.lane_id,
                     &lease.epoch,
                     &lease.flush_seq,
+                    &rows.records(),
                     &columns.base,
+                    &columns.global_base,
                     &columns.part,
                     &columns.span,
                     &columns.chunk,
@@ -437,7 +440,12 @@ impl Link {
             client.batch_execute("begin"),
             client.execute(
                 &self.fence,
-                &[&lease.lane_id, &lease.epoch, &lease.flush_seq],
+                &[
+                    &lease.lane_id,
+                    &lease.epoch,
+                    &lease.flush_seq,
+                    &rows.records(),
+                ],
             ),
             client.copy_in::<_, CopyMessage>(&self.copy),
         )

@@ -398,7 +398,7 @@ async fn end_offset_never_falls_below_the_log_start() {
     test.sql()
         .await
         .execute(
-            "update kafka.partitions set log_start_offset = 77 where id = $1",
+            "update kafka.topic_partitions set log_start_offset = 77 where id = $1",
             &[&part],
         )
         .await

@@ -10,4 +10,6 @@ mod outages;
 mod producers;
 mod proxy;
 mod schema;
+mod segments;
+mod sql;
 mod topics;

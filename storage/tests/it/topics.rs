@@ -65,6 +65,19 @@ async fn each_topic_of_a_call_is_answered_on_its_own() {
 }
 
 #[tokio::test]
+async fn names_that_differ_in_dot_and_underscore_only_collide() {
+    let test = TestStore::new().await;
+    let names = ["a.b", "a_b", "a-b"];
+    let answers = test
+        .store
+        .create_topics(&names.map(|name| new_topic(name, 1)))
+        .await
+        .unwrap();
+    assert!(answers[0].is_ok() && answers[2].is_ok());
+    assert!(matches!(&answers[1], Err(Error::Exists(_))), "{answers:?}");
+}
+
+#[tokio::test]
 async fn same_topics_created_by_many_at_once_come_into_being_once() {
     let test = TestStore::new().await;
     let other = Store::open(&config(&test.url)).await.unwrap();
