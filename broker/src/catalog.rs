@@ -2,14 +2,15 @@
 //! every change is made there first.
 //!
 //! Changes are made one after the other, each in a task of its own: a client that goes away cannot stop one half way. After
-//! a change that failed, and so may have been made all the same, the topics are loaded again.
+//! a change that failed, and so may have been made all the same, the topics are loaded again; so they are after a change that
+//! somebody else made in the database.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use storage::{NewTopic, Store};
+use storage::{NewTopic, Store, TopicChange};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -52,6 +53,9 @@ pub(crate) struct Catalog {
 
 /// How long a request waits for topics to be loaded again; after that it is answered with what is known.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two attempts to load topics that were changed in the database.
+const RELOAD_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 struct Topics {
@@ -205,6 +209,41 @@ impl Catalog {
         }
     }
 
+    /// Takes up what others change in the database, for ever.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut changes = self.store.topic_changes();
+        loop {
+            let change = changes.next().await;
+            while !self.take_up(change).await {
+                tokio::time::sleep(RELOAD_PAUSE).await;
+            }
+        }
+    }
+
+    /// False if the topics could not be loaded.
+    async fn take_up(&self, change: TopicChange) -> bool {
+        if self.is_known(change) {
+            return true;
+        }
+        let _turn = self.changes.acquire().await;
+        // Changes of this broker's own are told too, perhaps before it has noted them itself.
+        if !self.is_known(change) {
+            self.is_stale.store(true, Ordering::Release);
+            self.reload_if_stale().await;
+        }
+        !self.is_stale.load(Ordering::Acquire)
+    }
+
+    fn is_known(&self, change: TopicChange) -> bool {
+        let TopicChange::Topic { id, partitions } = change else {
+            return false;
+        };
+        let topics = self.topics();
+        let known = topics.by_name.values().find(|topic| topic.id == id);
+        let count = known.map_or(0, |topic| topic.partitions.len());
+        usize::try_from(partitions) == Ok(count)
+    }
+
     /// To be called in turn. May be cancelled: what is known changes at the end, all at once.
     async fn reload_if_stale(&self) {
         if !self.is_stale.load(Ordering::Acquire) {
@@ -221,7 +260,9 @@ impl Catalog {
         let stored: HashSet<Uuid> = rows.iter().map(|row| row.topic_id).collect();
         let news = rows.into_iter().filter(|row| {
             let known = self.by_topic_id(row.topic_id);
-            known.is_none_or(|topic| topic.partitions.len() != row.partitions.len())
+            known.is_none_or(|topic| {
+                topic.partitions.len() != row.partitions.len() || *topic.overrides != *row.settings
+            })
         });
         let news = self.open_logs(news.collect()).await?;
         for topic in self.all() {
@@ -231,7 +272,7 @@ impl Catalog {
         }
         let mut known = self.topics_mut();
         for topic in news {
-            tracing::info!(topic = &*topic.name, "found in the database");
+            tracing::info!(topic = &*topic.name, "loaded from the database");
             known.insert(topic);
         }
         Ok(())
@@ -283,6 +324,8 @@ impl Catalog {
     ) -> Result<(), storage::Error> {
         let catalog = self.clone();
         self.change(async move {
+            // Its settings may have been changed since it was looked up.
+            let topic = catalog.by_topic_id(topic.topic_id).unwrap_or(topic);
             let rows = catalog
                 .store
                 .create_partitions(topic.id, total, &[LANE])

@@ -65,6 +65,10 @@ pub struct Config {
     /// How far behind the broker's clock a record's time may be, in milliseconds.
     pub log_message_timestamp_before_max_ms: i64,
 
+    /// The size at which the log goes on in a new segment, in bytes.
+    pub log_segment_table_bytes: u64,
+    /// The age at which it does, in milliseconds.
+    pub log_segment_table_ms: u64,
     /// After how long a silent idempotent producer is forgotten, in milliseconds.
     pub producer_id_expiration_ms: i64,
 
@@ -118,6 +122,8 @@ impl Default for Config {
             log_message_timestamp_type: TimestampType::CreateTime,
             log_message_timestamp_after_max_ms: 3_600_000,
             log_message_timestamp_before_max_ms: i64::MAX,
+            log_segment_table_bytes: 512 * 1024 * 1024,
+            log_segment_table_ms: 6 * 60 * 60 * 1000,
             producer_id_expiration_ms: 86_400_000,
             fetch_max_bytes: 55 * 1024 * 1024,
             fetch_memory_bytes: 512 * 1024 * 1024,

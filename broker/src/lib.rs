@@ -127,11 +127,16 @@ async fn serve(
 
     let store = Store::open(&DatabaseConfig {
         pool_size: config.database_pool_size,
+        segment_bytes: config.log_segment_table_bytes,
+        segment_age: Duration::from_millis(config.log_segment_table_ms),
+        node_id: config.node_id,
+        max_partitions_per_topic: config.max_partitions_per_topic,
         ..DatabaseConfig::new(url.expose())
     })
     .await?;
     let log = Log::open(store.clone(), Uuid::new_v4(), log_config(&config)).await?;
     let catalog = Catalog::open(store.clone(), log.clone(), &config).await?;
+    let following = tokio::spawn(catalog.clone().follow());
     let announcement = Ready {
         bootstrap: config.advertised(port, None),
         listening,
@@ -170,6 +175,7 @@ async fn serve(
         () = server.run(listeners, &stopping) => {}
         () = taken_over => {}
     }
+    following.abort();
     log.stop().await;
     if shutdown.is_cancelled() {
         Ok(())

@@ -5,13 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tokio_postgres::SimpleQueryMessage;
+
 use crate::broker::{Guard, free_port};
 
 /// A PostgreSQL on a free port of the loopback interface, in a directory of its own, gone with this value.
 #[derive(Debug)]
 pub struct Postgres {
     port: u16,
-    _guard: Guard,
+    role: &'static str,
+    _guard: Option<Guard>,
 }
 
 impl Postgres {
@@ -62,13 +65,23 @@ impl Postgres {
         );
         Self {
             port,
-            _guard: guard,
+            role: "postgres",
+            _guard: Some(guard),
+        }
+    }
+
+    /// The same server for another role; it runs as long as the first value lives.
+    pub fn as_role(&self, role: &'static str) -> Self {
+        Self {
+            port: self.port,
+            role,
+            _guard: None,
         }
     }
 
     /// What `--database-url` takes.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://{}@127.0.0.1:{}/postgres", self.role, self.port)
     }
 }
 
@@ -78,6 +91,14 @@ impl Postgres {
     /// # Panics
     /// When one fails.
     pub fn execute(&self, sql: &str) {
+        self.query(sql);
+    }
+
+    /// Runs statements; the first column of all their rows, empty where it is null.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn query(&self, sql: &str) -> Vec<String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -85,11 +106,14 @@ impl Postgres {
             let connected = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await;
             let (client, connection) = connected.expect("PostgreSQL accepts connections");
             tokio::spawn(connection);
-            client
-                .batch_execute(sql)
-                .await
-                .expect("the statements succeed");
-        });
+            let messages = client.simple_query(sql).await;
+            let messages = messages.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+            let rows = messages.iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+                _ => None,
+            });
+            rows.collect()
+        })
     }
 }
 

@@ -290,6 +290,7 @@ impl Log {
                     end_offset,
                 ))
             });
+            partition.set_settings(Arc::clone(settings));
             Arc::clone(partition)
         });
         Ok(opened.collect())

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,7 +84,7 @@ pub struct Partition {
     index: i32,
     topic: Arc<str>,
     leader_epoch: i32,
-    settings: Arc<TopicSettings>,
+    settings: RwLock<Arc<TopicSettings>>,
     config: Arc<LogConfig>,
     store: Store,
     lane: Arc<LaneQueue>,
@@ -120,7 +120,7 @@ impl Partition {
             index: row.index,
             topic,
             leader_epoch: row.leader_epoch,
-            settings,
+            settings: RwLock::new(settings),
             config,
             store,
             lane,
@@ -147,6 +147,19 @@ impl Partition {
     /// The epoch that is written into batches.
     pub fn leader_epoch(&self) -> i32 {
         self.leader_epoch
+    }
+
+    /// The settings of the topic were changed: appends from now on are judged by these.
+    pub(crate) fn set_settings(&self, settings: Arc<TopicSettings>) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> Arc<TopicSettings> {
+        let settings = self.settings.read();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -191,7 +204,7 @@ impl Partition {
         let now_ms = super::now_ms();
         let queued = prepare(
             records,
-            &self.settings,
+            &self.settings(),
             &options,
             self.config.decompressed_bytes_max,
             now_ms,

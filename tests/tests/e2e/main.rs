@@ -9,4 +9,5 @@ mod kafka_tools;
 mod kcat;
 mod librdkafka;
 mod malformed;
+mod sql;
 mod versions;
