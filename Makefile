@@ -1,11 +1,12 @@
-# Thin: every line runs by hand too.  make run | test | lint | bench | regen KAFKA=4.4.0
-.PHONY: run build test lint bench regen clean
+# Thin: every line runs by hand too.  make run | test | chaos | lint | bench | regen KAFKA=4.4.0
+.PHONY: run build test chaos lint bench regen clean
 .DEFAULT_GOAL := run
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 DATA ?= ./data
 PORT ?= 9092
 PROFILE ?= release
+ROUNDS ?= 20
 KAFKA ?= 4.4.0
 OUT ?= schemas
 
@@ -21,6 +22,11 @@ build:
 test:
 	.ci/deps test
 	CARGO_INCREMENTAL=0 .ci/test --locked $(ARGS)
+
+# Kills broker and PostgreSQL at random under load, and checks that every acknowledged record is there once and in order.
+chaos:
+	.ci/deps test
+	CHAOS_ROUNDS=$(ROUNDS) cargo test --locked -p tests --test e2e -- durability::chaos --exact --nocapture
 
 lint:
 	cargo fmt --all --check

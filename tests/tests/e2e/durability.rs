@@ -188,6 +188,97 @@ fn kill_both_under_load() {
     load.check(&broker, &topic);
 }
 
+/// What `chaos` does to a broker under load.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    KillBroker,
+    KillPostgres,
+    KillBoth,
+    /// And once more while it is on its way up.
+    KillBrokerTwice,
+    StopBroker,
+    /// Neither answers nor ends for a while.
+    PauseBroker,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::KillBroker,
+    Fault::KillPostgres,
+    Fault::KillBoth,
+    Fault::KillBrokerTwice,
+    Fault::StopBroker,
+    Fault::PauseBroker,
+];
+
+impl Fault {
+    fn strike(self, broker: &mut Broker, random: &mut impl FnMut(u64) -> u64) {
+        match self {
+            Self::KillBroker => broker.kill(),
+            Self::KillPostgres => return broker.kill_postgres(),
+            Self::KillBoth => {
+                broker.kill_postgres();
+                broker.kill();
+            }
+            Self::KillBrokerTwice => {
+                broker.kill();
+                broker.spawn();
+                std::thread::sleep(Duration::from_millis(random(1_500)));
+                broker.kill();
+            }
+            Self::StopBroker => broker.stop(),
+            Self::PauseBroker => {
+                broker.signal(Signal::STOP);
+                std::thread::sleep(Duration::from_millis(random(3_000)));
+                return broker.signal(Signal::CONT);
+            }
+        }
+        broker.start_again();
+    }
+}
+
+/// Faults at random moments; `make chaos` has more rounds. `CHAOS_SEED` repeats a run's choices.
+#[test]
+fn chaos() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let rounds: u64 = number("CHAOS_ROUNDS").unwrap_or(3);
+    let seed: u64 = number("CHAOS_SEED").unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(1, |since| since.as_millis() as u64)
+    });
+    println!("CHAOS_SEED={seed}");
+    let mut state = seed | 1;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % below
+    };
+    let mut broker = Broker::start();
+    let topic = fresh_topic("chaos");
+    let load = Load::start(&broker, &topic);
+    for round in 1..=rounds {
+        load.progress(1 + random(2_000) as usize);
+        std::thread::sleep(Duration::from_millis(random(300)));
+        let fault = FAULTS[random(FAULTS.len() as u64) as usize];
+        println!(
+            "round {round} of {rounds}: {fault:?} after {} records",
+            load.count()
+        );
+        // a postmaster that is just being brought back cannot be killed
+        wait_for("PostgreSQL", Duration::from_secs(120), || {
+            broker.postmaster()
+        });
+        fault.strike(&mut broker, &mut random);
+    }
+    load.progress(1_000);
+    broker.assert_running();
+    let acknowledged = load.count();
+    load.check(&broker, &topic);
+    println!(
+        "{rounds} rounds, more than {acknowledged} records: none lost, none twice, all in order"
+    );
+}
+
 #[test]
 fn a_stop_drains_what_is_in_flight() {
     let mut broker = Broker::start();
