@@ -76,7 +76,9 @@ impl From<&AppendError> for Failure {
                 ErrorCode::InvalidRecord
             }
             AppendError::UnsupportedCompression => ErrorCode::UnsupportedCompressionType,
-            AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            AppendError::TooLarge { .. } | AppendError::TooLargeDecompressed { .. } => {
+                ErrorCode::MessageTooLarge
+            }
             AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
             AppendError::Transactional => ErrorCode::InvalidTxnState,
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,

@@ -2,7 +2,7 @@
 //! needs no knowledge of the partition is judged here, before the batch is queued.
 
 use bytes::Bytes;
-use protocol::compression::Compression;
+use protocol::compression::{Compression, CompressionError};
 use protocol::records::{
     LOG_OVERHEAD, NO_TIMESTAMP, Record, RecordBatch, RecordError, RecordErrorKind, TimestampType,
     ValidateOptions, patch_log_append_time, patch_max_timestamp, recompress, validate,
@@ -192,6 +192,11 @@ fn refused(error: RecordError, max_bytes: usize) -> AppendError {
             size_bytes: bytes,
             max_bytes,
         },
+        RecordErrorKind::Compression(CompressionError::TooLarge { cap_bytes }) => {
+            AppendError::TooLargeDecompressed {
+                max_bytes: cap_bytes,
+            }
+        }
         RecordErrorKind::UnsupportedMagic(magic) => AppendError::UnsupportedFormat(magic),
         _ if error.is_corruption() => AppendError::Corrupt(error.to_string()),
         _ => AppendError::InvalidRecord {

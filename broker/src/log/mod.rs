@@ -132,6 +132,14 @@ pub enum AppendError {
         /// The setting.
         max_bytes: usize,
     },
+    /// The batch becomes larger than the broker reads to check it. A client that splits it may succeed.
+    #[error(
+        "the decompressed records have more bytes than max.decompressed.message.bytes = {max_bytes}"
+    )]
+    TooLargeDecompressed {
+        /// The setting.
+        max_bytes: usize,
+    },
     /// Records too far from the present.
     #[error("{message}")]
     InvalidTimestamp {
