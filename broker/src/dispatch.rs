@@ -12,6 +12,7 @@ use protocol::{EncodeError, Message};
 use crate::context::{Request, Session};
 use crate::handlers;
 use crate::server::{Answer, ConnectionError, Reserved, Work};
+use crate::wire_log::{self, Exchange};
 
 /// What a handler returns.
 #[derive(Debug)]
@@ -69,11 +70,11 @@ macro_rules! api {
             begin: |request, head| {
                 Box::pin(async move {
                     let frame = request.frame.clone();
-                    let mut reader = Reader::new(frame.get(head.body_at..).unwrap_or_default());
+                    let bytes = frame.get(head.body_at..).unwrap_or_default();
+                    let mut reader = Reader::new(bytes);
                     let mut body = protocol::messages::$request::default();
                     if let Err(error) = body.read(&mut reader, request.version) {
-                        let text =
-                            format!("{} v{}: {error}", ApiKey::$name.name(), request.version);
+                        let text = wire_log::explain(ApiKey::$name, request.version, bytes, &error);
                         return Answer::Close(ConnectionError::Malformed(text));
                     }
                     let reply: Reply<protocol::messages::$response<'_>> =
@@ -107,13 +108,23 @@ pub(crate) static APIS: &[Api] = &[
 pub(crate) fn begin(session: &Arc<Session>, frame: Bytes) -> Result<Work, ConnectionError> {
     match route(&frame)? {
         Route::Handler(api, version, head, client_id) => {
+            let body = frame.get(head.body_at..).unwrap_or_default();
+            let shown = Exchange::begin(session.peer, api.key, version, head.correlation_id, body);
             let request = Request {
                 session: session.clone(),
                 version,
                 client_id,
                 frame,
             };
-            Ok((api.begin)(request, head))
+            let work = (api.begin)(request, head);
+            Ok(match shown {
+                None => work,
+                Some(exchange) => Box::pin(async move {
+                    let answer = work.await;
+                    exchange.end(&answer);
+                    answer
+                }),
+            })
         }
         Route::VersionsOnly(correlation_id) => {
             let reply = Reply::Message(handlers::api_versions::unsupported_version());
@@ -154,9 +165,11 @@ fn route(frame: &[u8]) -> Result<Route, ConnectionError> {
     }
     let mut reader = Reader::new(frame);
     let mut header = RequestHeader::default();
-    header
-        .read(&mut reader, api.key.request_header_version(version))
-        .map_err(|error| ConnectionError::Malformed(format!("its header: {error}")))?;
+    let header_version = api.key.request_header_version(version);
+    header.read(&mut reader, header_version).map_err(|error| {
+        let text = wire_log::explain_header(header_version, frame, &error);
+        ConnectionError::Malformed(text)
+    })?;
     let head = Head {
         body_at: reader.offset(),
         correlation_id,

@@ -14,6 +14,7 @@ mod fetch_session;
 mod handlers;
 mod server;
 mod topic_settings;
+mod wire_log;
 
 use std::fmt;
 use std::net::SocketAddr;

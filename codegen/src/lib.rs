@@ -4,6 +4,8 @@
 //! `emit` writes it down. Nothing here knows a message by name.
 
 pub mod check;
+#[cfg(feature = "import")]
+pub mod decode;
 mod emit;
 mod error;
 mod fields;
@@ -12,6 +14,8 @@ pub mod import;
 pub mod model;
 pub mod names;
 pub mod schema;
+#[cfg(feature = "import")]
+pub mod show;
 pub mod versions;
 
 use std::path::Path;

@@ -1,13 +1,15 @@
 //! The command line of the schema compiler.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use codegen::decode::{self, Asked};
+use codegen::show;
 
 #[derive(Debug, Parser)]
-#[command(about = "Imports Kafka's message schemas")]
+#[command(about = "Imports Kafka's message schemas, and shows what they say")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -24,7 +26,37 @@ enum Command {
         #[arg(long, default_value = "schemas")]
         out: PathBuf,
     },
+    /// Prints the fields of a message and their versions as a table.
+    Show {
+        /// An API (Fetch) or its key (1), which are request and response, or a message (FetchRequest).
+        name: String,
+        /// The folder of the canonical schemas.
+        #[arg(long, default_value = SCHEMAS)]
+        schemas: PathBuf,
+    },
+    /// Prints the bytes of a message as JSON.
+    Decode {
+        /// An API (Fetch) or its key (1), or a message (FetchResponse).
+        name: String,
+        /// The version of the message.
+        version: i16,
+        /// Its bytes as hexadecimal digits, spaces allowed; `-` reads them from standard input.
+        #[arg(required = true)]
+        hex: Vec<String>,
+        /// The response of the API, not the request.
+        #[arg(long)]
+        response: bool,
+        /// The bytes are a whole frame: size, header, message.
+        #[arg(long)]
+        frame: bool,
+        /// The folder of the canonical schemas.
+        #[arg(long, default_value = SCHEMAS)]
+        schemas: PathBuf,
+    },
 }
+
+/// The schemas of this checkout.
+const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas");
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
@@ -49,5 +81,37 @@ fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Command::Show { name, schemas } => {
+            let table = show::show(&load(&schemas)?, &name).map_err(anyhow::Error::msg)?;
+            std::io::stdout().lock().write_all(table.as_bytes())?;
+            Ok(())
+        }
+        Command::Decode {
+            name,
+            version,
+            hex,
+            response,
+            frame,
+            schemas,
+        } => {
+            let model = load(&schemas)?;
+            let hex = if hex == ["-"] {
+                std::io::read_to_string(std::io::stdin())?
+            } else {
+                hex.concat()
+            };
+            let asked = Asked {
+                name: &name,
+                version,
+                response,
+                frame,
+            };
+            let job = decode::job(&model, &asked, &hex).map_err(anyhow::Error::msg)?;
+            std::process::exit(job.run()?)
+        }
     }
+}
+
+fn load(schemas: &Path) -> anyhow::Result<codegen::Model> {
+    codegen::load(schemas).with_context(|| format!("reading the schemas in {}", schemas.display()))
 }

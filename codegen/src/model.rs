@@ -157,6 +157,22 @@ impl Fixed {
         })
     }
 
+    /// Its name in a schema.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Uint16 => "uint16",
+            Self::Int32 => "int32",
+            Self::Uint32 => "uint32",
+            Self::Int64 => "int64",
+            Self::Float64 => "float64",
+            Self::Uuid => "uuid",
+        }
+    }
+
     /// Bytes on the wire.
     #[must_use]
     pub const fn size(self) -> usize {

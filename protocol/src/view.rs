@@ -8,6 +8,7 @@ mod arbitrary;
 mod descriptor;
 mod explain;
 mod json;
+mod log;
 mod parse;
 mod read;
 mod sample;
@@ -22,6 +23,7 @@ pub use descriptor::{
 };
 pub(crate) use descriptor::{Many, One, decode, field, recode};
 pub use explain::{Explained, explain};
+pub use log::to_log;
 pub use parse::{JsonError, JsonProblem};
 pub use sample::{Sample, sample};
 
@@ -56,11 +58,26 @@ pub fn of_api(api: ApiKey, kind: Kind) -> Option<&'static MessageDescriptor> {
 /// # Errors
 /// When the bytes are not one message, or more than one.
 pub fn to_json(message: &MessageDescriptor, version: i16, bytes: &[u8]) -> Result<Json, Explained> {
-    let mut walk = read::Walk::new(message, version);
     let mut reader = Reader::new(bytes);
-    let read = walk.read(&mut reader);
-    let fields = read.and_then(|fields| reader.finish().map(|()| fields));
-    let fields = fields.map_err(|error| explain::explained(&walk, error))?;
+    let json = next_json(message, version, &mut reader)?;
+    match reader.finish() {
+        Ok(()) => Ok(json),
+        Err(error) => Err(explain::explain(message, version, bytes, &error)),
+    }
+}
+
+/// As [`to_json`], of a message that something may follow, which is left in the reader.
+///
+/// # Errors
+/// When the bytes do not begin with such a message.
+pub fn next_json<'a>(
+    message: &'a MessageDescriptor,
+    version: i16,
+    reader: &mut Reader<'a>,
+) -> Result<Json, Explained> {
+    let mut walk = read::Walk::new(message, version);
+    let read = walk.read(reader);
+    let fields = read.map_err(|error| explain::explained(&walk, error))?;
     Ok(serde_json::to_value(fields).unwrap_or_default())
 }
 

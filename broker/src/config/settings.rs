@@ -318,7 +318,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting!(PROCESS, "log.format", log_format, "text|json",
         "How log lines look."),
     setting!(PROCESS, "log.level", log_level, "LEVEL",
-        "Which log lines are written: error, warn, info, debug or trace, or pairs such as broker=debug."),
+        "Which log lines are written: error, warn, info, debug or trace, or pairs such as broker=debug. With info,wire=debug requests and responses are shown as JSON without secrets."),
 ];
 
 /// Other names that Kafka has for the same setting.

@@ -8,6 +8,7 @@ mod java;
 mod kafka_tools;
 mod kcat;
 mod librdkafka;
+mod log_lines;
 mod malformed;
 mod sql;
 mod versions;
