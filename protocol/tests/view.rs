@@ -35,7 +35,7 @@ impl Random {
 fn for_each(mut check: impl FnMut(&MessageDescriptor, i16, &[u8])) {
     for (number, message) in (1..).zip(MESSAGES) {
         for version in message.versions.iter() {
-            for kind in Sample::ALL {
+            for kind in Sample::SHORT {
                 check(message, version, &view::sample(message, version, kind).0);
             }
             let mut random = Random(number << 16 | version.unsigned_abs() as u64);
@@ -66,7 +66,7 @@ fn json_there_and_back_is_the_same_bytes() {
     let versions: usize = MESSAGES.iter().map(|it| it.versions.iter().count()).sum();
     assert_eq!(
         count,
-        versions * (Sample::ALL.len() + ARBITRARY_COUNT as usize)
+        versions * (Sample::SHORT.len() + ARBITRARY_COUNT as usize)
     );
 }
 

@@ -74,7 +74,7 @@ fn settles(message: &MessageDescriptor, version: i16, bytes: &[u8]) {
 
 #[test]
 fn every_truncation_is_refused_within_the_budget() {
-    for_each(&Sample::ALL, |message, version, bytes| {
+    for_each(&Sample::SHORT, |message, version, bytes| {
         for end in 0..bytes.len() {
             let result = attack(message, version, &bytes[..end]);
             assert!(result.is_err(), "{} {version} cut to {end}", message.name);
@@ -86,7 +86,7 @@ fn every_truncation_is_refused_within_the_budget() {
 #[test]
 fn every_length_may_lie() {
     let mut replaced = 0;
-    for_each(&Sample::ALL, |message, version, bytes| {
+    for_each(&Sample::SHORT, |message, version, bytes| {
         for length in lengths::find(message, version, bytes) {
             for value in [0, 1, -1, -2, length.max(), i64::from(i32::MAX)] {
                 let Some(lie) = length.replaced(bytes, value) else {
@@ -132,7 +132,7 @@ fn every_byte_may_be_damaged() {
 /// The least budget with which a valid message is read is what it was charged, and no less than what was allocated.
 #[test]
 fn what_is_allocated_is_charged() {
-    for_each(&Sample::ALL, |message, version, bytes| {
+    for_each(&Sample::SHORT, |message, version, bytes| {
         let (mut least, mut enough) = (0, memory_budget(bytes.len()));
         while least < enough {
             let budget = usize::midpoint(least, enough);
