@@ -1,4 +1,5 @@
-//! The Java client and Kafka's own command-line tools. Maven compiles the first and fetches the jars of both, once.
+//! The Java client, Kafka's own codec and its command-line tools. Maven compiles the programs around the first two and
+//! fetches the jars of all, once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,14 @@ use crate::workspace;
 
 /// Runs a subcommand of `tests/clients/java`, the program around `kafka-clients`.
 pub fn client(args: &[&str], input: &[u8]) -> Finished {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let target = DIR.get_or_init(|| built("java")).join("target");
-    let class_path = format!("{0}/classes:{0}/lib/*", target.display());
+    let class_path = format!("{0}/classes:{0}/lib/*", programs().display());
     java(&class_path, "pgkafka.Client", args, input)
+}
+
+/// Where the programs of `tests/clients/java` and the jars they need are.
+pub(crate) fn programs() -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| built("java")).join("target")
 }
 
 /// Runs one of Kafka's tools by its class in `org.apache.kafka.tools`.

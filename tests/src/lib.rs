@@ -9,6 +9,7 @@ pub mod broker;
 pub mod java;
 pub mod kafka;
 pub mod librdkafka;
+pub mod oracle;
 pub mod postgres;
 pub mod text;
 pub mod tool;
