@@ -25,6 +25,8 @@ type Failure = Box<dyn std::error::Error>;
 const TOTAL_BYTES: usize = 256 << 20;
 /// Several segments, so that most are sealed in the end.
 const SEGMENT_BYTES: u64 = 32 << 20;
+/// About what a record has in a batch besides its value.
+const RECORD_OVERHEAD: usize = 11;
 const READ_BY_SQL: i64 = 100_000;
 
 #[tokio::main]
@@ -106,7 +108,7 @@ fn batch(value_bytes: usize, batch_bytes: usize) -> Result<(Vec<u8>, i32), Failu
     let mut builder = RecordBatchBuilder::new(0);
     let mut records = 0;
     let mut bytes = 61;
-    while records == 0 || bytes + value_bytes + 9 <= batch_bytes {
+    while records == 0 || bytes + value_bytes + RECORD_OVERHEAD <= batch_bytes {
         let value: Vec<u8> = (0..value_bytes)
             .map(|_| {
                 state ^= state << 13;
@@ -122,7 +124,7 @@ fn batch(value_bytes: usize, batch_bytes: usize) -> Result<(Vec<u8>, i32), Failu
             &[],
         )?;
         records += 1;
-        bytes += value_bytes + 9;
+        bytes += value_bytes + RECORD_OVERHEAD;
     }
     Ok((builder.build()?, records))
 }

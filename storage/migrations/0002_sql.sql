@@ -159,75 +159,92 @@ end $$;
 comment on function kafka.decode_headers(bytea, int4) is
     'Headers of a record as a JSON array, in order: key and value, or key and base64 where the value is no UTF-8 text';
 
+create function kafka.decode_batches(run bytea, from_offset int8)
+returns table (
+    base_offset int8, last_offset int8, leader_epoch int4, compression text, timestamp_type text, base_timestamp_ms int8,
+    max_timestamp_ms int8, producer_id int8, producer_epoch int2, base_sequence int4, last_sequence int4, txn_state text,
+    record_count int4, size_bytes int4, at int4
+) language plpgsql immutable rows 10 as $$
+declare
+    run_bytes constant int4 := octet_length(run);
+    header text;
+    attributes int4;
+    delta int4;
+begin
+    at := 0;
+    while at < run_bytes loop
+        header := encode(substr(run, at + 1, 61), 'hex');
+        if length(header) < 122 or get_byte(run, at + 16) <> 2 then
+            raise exception 'the log is damaged at byte % of a run', at using errcode = 'data_corrupted';
+        end if;
+        base_offset := ('x' || substr(header, 1, 16))::bit(64)::int8;
+        size_bytes := 12 + ('x' || substr(header, 17, 8))::bit(32)::int4;
+        if size_bytes < 61 or size_bytes > run_bytes - at then
+            raise exception 'the log is damaged at offset %', base_offset using errcode = 'data_corrupted';
+        end if;
+        delta := ('x' || substr(header, 47, 8))::bit(32)::int4;
+        last_offset := base_offset + delta;
+        if last_offset >= from_offset then
+            leader_epoch := ('x' || substr(header, 25, 8))::bit(32)::int4;
+            attributes := get_byte(run, at + 22);
+            compression := (array['none', 'gzip', 'snappy', 'lz4', 'zstd'])[1 + (attributes & 7)];
+            timestamp_type := case when attributes & 8 <> 0 then 'LogAppendTime' else 'CreateTime' end;
+            txn_state := case when attributes & 32 <> 0 then 'control' when attributes & 16 <> 0 then 'transactional' end;
+            base_timestamp_ms := ('x' || substr(header, 55, 16))::bit(64)::int8;
+            max_timestamp_ms := ('x' || substr(header, 71, 16))::bit(64)::int8;
+            producer_id := nullif(('x' || substr(header, 87, 16))::bit(64)::int8, -1);
+            producer_epoch := nullif((('x' || substr(header, 103, 4))::bit(16)::int4 # 32768) - 32768, -1)::int2;
+            base_sequence := nullif(('x' || substr(header, 107, 8))::bit(32)::int4, -1);
+            last_sequence := ((base_sequence::int8 + delta) & 2147483647)::int4;
+            record_count := ('x' || substr(header, 115, 8))::bit(32)::int4;
+            return next;
+        end if;
+        at := at + size_bytes;
+    end loop;
+end $$;
+comment on function kafka.decode_batches(bytea, int8) is
+    'Record batches of a run that end at or after an offset, by their headers; at is where in the run each begins';
+
 create function kafka.decode_run(run bytea, global_base int8, from_offset int8, max_records int8 default null)
 returns table (
     partition_offset int8, global_offset int8, key bytea, value bytea, headers jsonb, timestamp_ms int8, timestamp_type text,
     producer_id int8, producer_epoch int2, sequence int4, txn_state text, compression text
 ) language plpgsql immutable rows 1000 as $$
 declare
-    run_bytes constant int4 := octet_length(run);
-    at int4 := 0;      -- the batch
-    batch_end int4;
-    pos int4;          -- the next byte
-    record_at int4;
-    header text;
+    global_minus_local constant int8 := global_base - ('x' || encode(substr(run, 1, 8), 'hex'))::bit(64)::int8;
+    is_bounded constant boolean := max_records is not null;
+    most constant int8 := coalesce(max_records, 9223372036854775807);
+    found int8 := 0;
+    batch record;
     base_offset int8;
     base_timestamp int8;
-    max_timestamp int8;
     base_sequence int8;
-    attributes int4;
-    record_count int4;
     is_append_time boolean;
+    pos int4;          -- the next byte
+    record_at int4;
     n int4;
     byte int4;
     bits int4;
     long int8;
-    global_minus_local int8;
-    found int8 := 0;
-    is_bounded constant boolean := max_records is not null;
-    most constant int8 := coalesce(max_records, 9223372036854775807);
 begin
-    while at < run_bytes and found < most loop
-        header := encode(substr(run, at + 1, 61), 'hex');
-        if length(header) < 122 or get_byte(run, at + 16) <> 2 then
-            raise exception 'the log is damaged at byte % of a run', at using errcode = 'data_corrupted';
-        end if;
-        base_offset := ('x' || substr(header, 1, 16))::bit(64)::int8;
-        batch_end := at + 12 + ('x' || substr(header, 17, 8))::bit(32)::int4;
-        if batch_end < at + 61 or batch_end > run_bytes then
-            raise exception 'the log is damaged at offset %', base_offset using errcode = 'data_corrupted';
-        end if;
-        if at = 0 then
-            global_minus_local := global_base - base_offset;
-        end if;
-        n := ('x' || substr(header, 47, 8))::bit(32)::int4;
-        if base_offset + n < from_offset then
-            at := batch_end;
-            continue;
-        end if;
-        attributes := get_byte(run, at + 22);
-        base_timestamp := ('x' || substr(header, 55, 16))::bit(64)::int8;
-        max_timestamp := ('x' || substr(header, 71, 16))::bit(64)::int8;
-        producer_id := ('x' || substr(header, 87, 16))::bit(64)::int8;
-        base_sequence := nullif(('x' || substr(header, 107, 8))::bit(32)::int4, -1);
-        record_count := ('x' || substr(header, 115, 8))::bit(32)::int4;
-        is_append_time := attributes & 8 <> 0;
-        timestamp_type := case when is_append_time then 'LogAppendTime' else 'CreateTime' end;
-        txn_state := case when attributes & 32 <> 0 then 'control' when attributes & 16 <> 0 then 'transactional' end;
-        compression := (array['none', 'gzip', 'snappy', 'lz4', 'zstd'])[1 + (attributes & 7)];
-        if producer_id < 0 then
-            producer_id := null;
-            producer_epoch := null;
-        else
-            producer_epoch := ((('x' || substr(header, 103, 4))::bit(16)::int4 # 32768) - 32768)::int2;
-        end if;
+    for batch in select * from kafka.decode_batches(run, from_offset) loop
+        exit when found >= most;
+        base_offset := batch.base_offset;
+        base_timestamp := batch.base_timestamp_ms;
+        base_sequence := batch.base_sequence;
+        timestamp_type := batch.timestamp_type;
+        is_append_time := timestamp_type = 'LogAppendTime';
+        producer_id := batch.producer_id;
+        producer_epoch := batch.producer_epoch;
+        txn_state := batch.txn_state;
+        compression := batch.compression;
         key := null;
         value := null;
         headers := null;
 
-        if attributes & 7 <> 0 then
-            timestamp_ms := max_timestamp;
-            for i in greatest(0, from_offset - base_offset)::int4 .. n loop
+        if compression <> 'none' then
+            timestamp_ms := batch.max_timestamp_ms;
+            for i in greatest(0, from_offset - base_offset)::int4 .. (batch.last_offset - base_offset)::int4 loop
                 partition_offset := base_offset + i;
                 global_offset := partition_offset + global_minus_local;
                 sequence := (base_sequence + i) & 2147483647;
@@ -235,12 +252,11 @@ begin
                 found := found + 1;
                 exit when found >= most;
             end loop;
-            at := batch_end;
             continue;
         end if;
 
-        pos := at + 61;
-        for i in 1 .. record_count loop
+        pos := batch.at + 61;
+        for i in 1 .. batch.record_count loop
             -- Length and attributes. The length is only needed where a record is skipped or has headers.
             record_at := pos;
             while get_byte(run, pos) > 127 loop
@@ -370,7 +386,7 @@ begin
                 headers := null;
             end if;
             if is_append_time then
-                timestamp_ms := max_timestamp;
+                timestamp_ms := batch.max_timestamp_ms;
             end if;
             return next;
             if is_bounded then
@@ -378,7 +394,6 @@ begin
                 exit when found >= most;
             end if;
         end loop;
-        at := batch_end;
     end loop;
 end $$;
 comment on function kafka.decode_run(bytea, int8, int8, int8) is
@@ -415,10 +430,8 @@ begin
 end $$;
 comment on function kafka.log_runs(int4, int4, int8, int8) is 'Runs of a partition in a segment, each put together from its rows';
 
-create view kafka.messages as
-select t.name as topic, p.partition, m.partition_offset, m.global_offset, m.key, m.value, m.headers, m.timestamp_ms,
-    timestamptz 'epoch' + m.timestamp_ms * interval '1 ms' as created_at, m.timestamp_type,
-    m.producer_id, m.producer_epoch, m.sequence, m.txn_state, m.compression, t.topic_id
+create view kafka.runs as
+select t.name as topic, p.partition, r.base_offset, r.global_base, r.run, p.log_start_offset, t.topic_id
 from kafka.topics t
 join kafka.topic_partitions p on p.topic = t.id
 cross join lateral (
@@ -427,8 +440,29 @@ cross join lateral (
     select o.segment_id from kafka.segments o where o.state = 'open' and o.lane_id = p.lane
 ) s
 cross join lateral kafka.log_pages(s.segment_id, p.id, p.log_start_offset) g
-cross join lateral kafka.log_runs(s.segment_id, p.id, g.first_base, g.last_base) r
-cross join lateral kafka.decode_run(r.run, r.global_base, p.log_start_offset) m;
+cross join lateral kafka.log_runs(s.segment_id, p.id, g.first_base, g.last_base) r;
+
+create view kafka.messages as
+select r.topic, r.partition, m.partition_offset, m.global_offset, m.key, m.value, m.headers, m.timestamp_ms,
+    timestamptz 'epoch' + m.timestamp_ms * interval '1 ms' as created_at, m.timestamp_type,
+    m.producer_id, m.producer_epoch, m.sequence, m.txn_state, m.compression, r.topic_id
+from kafka.runs r
+cross join lateral kafka.decode_run(r.run, r.global_base, r.log_start_offset) m;
+
+create view kafka.batches as
+select r.topic, r.partition, b.base_offset, b.last_offset, b.record_count, b.size_bytes, b.compression, b.timestamp_type,
+    b.base_timestamp_ms, b.max_timestamp_ms, b.producer_id, b.producer_epoch, b.base_sequence, b.last_sequence, b.txn_state,
+    b.leader_epoch, r.topic_id
+from kafka.runs r
+cross join lateral kafka.decode_batches(r.run, r.log_start_offset) b;
+
+create view kafka.producers as
+select distinct on (b.topic, b.partition, b.producer_id)
+    b.topic, b.partition, b.producer_id, b.producer_epoch, b.last_sequence, b.last_offset,
+    timestamptz 'epoch' + b.max_timestamp_ms * interval '1 ms' as last_timestamp, b.topic_id
+from kafka.batches b
+where b.producer_id is not null
+order by b.topic, b.partition, b.producer_id, b.last_offset desc;
 
 create function kafka.read(topic text, partition int4, from_offset int8 default 0, max_records int8 default 1000)
 returns table (
@@ -578,6 +612,47 @@ comment on column kafka.messages.txn_state is 'Null outside of transactions; tra
 comment on column kafka.messages.compression is
     'Codec of its batch: none, gzip, snappy, lz4 or zstd. SQL reads keys and values of none only (compression.type=uncompressed makes all records so)';
 comment on column kafka.messages.topic_id is 'Topic id of the Kafka protocol';
+
+comment on view kafka.batches is
+    'One row per record batch, by its header. Reads the partitions that topic and partition pick, and these whole';
+comment on column kafka.batches.topic is 'Topic';
+comment on column kafka.batches.partition is 'Partition number, from 0';
+comment on column kafka.batches.base_offset is 'Offset of the first record';
+comment on column kafka.batches.last_offset is 'Offset of the last record';
+comment on column kafka.batches.record_count is 'Number of records';
+comment on column kafka.batches.size_bytes is 'Size with its header, as it is stored';
+comment on column kafka.batches.compression is 'Codec: none, gzip, snappy, lz4 or zstd';
+comment on column kafka.batches.timestamp_type is 'Who set the times: CreateTime is the producer, LogAppendTime the broker';
+comment on column kafka.batches.base_timestamp_ms is 'Time of the first record in milliseconds since 1970';
+comment on column kafka.batches.max_timestamp_ms is 'Largest time of a record in milliseconds since 1970';
+comment on column kafka.batches.producer_id is 'Idempotent producer; null without one';
+comment on column kafka.batches.producer_epoch is 'Epoch of the producer; null without one';
+comment on column kafka.batches.base_sequence is 'Sequence number of the first record; null without one';
+comment on column kafka.batches.last_sequence is 'Sequence number of the last record; null without one';
+comment on column kafka.batches.txn_state is 'Null outside of transactions; transactional, or control for markers that end one';
+comment on column kafka.batches.leader_epoch is 'Leader epoch of the broker that appended it';
+comment on column kafka.batches.topic_id is 'Topic id of the Kafka protocol';
+
+comment on view kafka.producers is
+    'One row per partition and idempotent producer: what it appended last. Reads the partitions that topic and partition pick, and these whole';
+comment on column kafka.producers.topic is 'Topic';
+comment on column kafka.producers.partition is 'Partition number, from 0';
+comment on column kafka.producers.producer_id is 'Id of the producer';
+comment on column kafka.producers.producer_epoch is 'Its epoch';
+comment on column kafka.producers.last_sequence is 'Sequence number of its last record';
+comment on column kafka.producers.last_offset is 'Offset of its last record';
+comment on column kafka.producers.last_timestamp is 'Largest time of its last batch';
+comment on column kafka.producers.topic_id is 'Topic id of the Kafka protocol';
+
+comment on view kafka.runs is
+    'One row per run: the record batches of one partition in one flush. What the views of records and batches are made of';
+comment on column kafka.runs.topic is 'Topic';
+comment on column kafka.runs.partition is 'Partition number, from 0';
+comment on column kafka.runs.base_offset is 'Offset of the first record';
+comment on column kafka.runs.global_base is 'Global offset of the first record';
+comment on column kafka.runs.run is 'Record batches in Kafka''s format';
+comment on column kafka.runs.log_start_offset is 'First offset of the partition that may be read';
+comment on column kafka.runs.topic_id is 'Topic id of the Kafka protocol';
 
 comment on view kafka.partitions is 'One row per partition with its offsets';
 comment on column kafka.partitions.topic is 'Topic';

@@ -12,4 +12,5 @@ mod proxy;
 mod schema;
 mod segments;
 mod sql;
+mod sql_topics;
 mod topics;

@@ -1,12 +1,13 @@
-//! What people see and change by SQL: records, partitions, topics; and what nobody may without being allowed to.
+//! What people see by SQL: records, batches, producers, partitions; and what nobody may without being allowed to. What they
+//! change is in `sql_topics`.
 
 use bytes::Bytes;
 use protocol::compression::Compression;
 use protocol::records::{RecordBatchBuilder, patch_base_offset, patch_log_append_time};
-use storage::{LaneWriter, Run, TopicChange};
+use storage::{LaneWriter, Run};
 use tokio_postgres::{Client, Row};
 
-use crate::fixture::{TestStore, connect, new_topic, soon, topic, until, writer};
+use crate::fixture::{TestStore, connect, soon, topic, until, writer};
 
 type Field<'a> = Option<&'a [u8]>;
 type TestRecord<'a> = (i64, Field<'a>, Field<'a>, &'a [(&'a str, Field<'a>)]);
@@ -44,7 +45,7 @@ async fn flush(writer: &mut LaneWriter, runs: &[(i32, i64, i32, Bytes)]) {
     writer.flush(&runs, soon()).await.unwrap();
 }
 
-async fn rows(client: &Client, sql: &str) -> Vec<Row> {
+pub(crate) async fn rows(client: &Client, sql: &str) -> Vec<Row> {
     client
         .query(sql, &[])
         .await
@@ -57,7 +58,7 @@ async fn texts(client: &Client, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-async fn refusal(client: &Client, sql: &str) -> String {
+pub(crate) async fn refusal(client: &Client, sql: &str) -> String {
     let error = client.batch_execute(sql).await.unwrap_err();
     error.as_db_error().unwrap().message().to_owned()
 }
@@ -157,6 +158,45 @@ async fn compressed_and_marked_batches_are_told_apart() {
             "11 \\x6b \\x76 500 CreateTime transactional none",
         ]
     );
+}
+
+#[tokio::test]
+async fn batches_and_producers_are_shown_by_their_headers() {
+    let test = TestStore::new().await;
+    let t = topic(&test.store, "t", 2).await;
+    let mut writer = writer(&test.store).await;
+    let record: TestRecord<'_> = (500, None, Some(b"v"), &[]);
+    let mut first = builder(0, &[record, record]);
+    first.producer(7, 0, i32::MAX).leader_epoch(3);
+    let mut second = builder(2, &[(700, None, Some(b"v"), &[])]);
+    second
+        .producer(7, 1, 0)
+        .compression(Compression::Gzip, None);
+    let third = builder(3, &[(600, None, None, &[])]);
+    let runs = [first, second, third].map(|batch| Bytes::from(batch.build().unwrap()));
+    let sizes = runs.each_ref().map(Bytes::len);
+    let part = t.partitions[1].id;
+    let mut flushes = [(part, 0, 2), (part, 2, 1), (part, 3, 1)]
+        .into_iter()
+        .zip(runs);
+    for ((part, base, count), data) in &mut flushes {
+        flush(&mut writer, &[(part, base, count, data)]).await;
+    }
+    let sql = test.sql().await;
+    let batches = "select concat_ws(' ', topic, partition, base_offset, last_offset, record_count, size_bytes, compression, \
+             base_timestamp_ms, max_timestamp_ms, producer_id, producer_epoch, base_sequence, last_sequence, leader_epoch) \
+         from kafka.batches where topic = 't' and partition = 1 order by base_offset";
+    assert_eq!(
+        texts(&sql, batches).await,
+        [
+            format!("t 1 0 1 2 {} none 500 500 7 0 2147483647 0 3", sizes[0]),
+            format!("t 1 2 2 1 {} gzip 700 700 7 1 0 0 -1", sizes[1]),
+            format!("t 1 3 3 1 {} none 600 600 -1", sizes[2]),
+        ]
+    );
+    let producers = "select concat_ws(' ', topic, partition, producer_id, producer_epoch, last_sequence, last_offset, \
+             last_timestamp = timestamptz 'epoch' + interval '700 ms') from kafka.producers";
+    assert_eq!(texts(&sql, producers).await, ["t 1 7 1 0 2 t"]);
 }
 
 #[tokio::test]
@@ -285,6 +325,10 @@ async fn only_the_rows_that_are_asked_for_are_read() {
     sql.batch_execute(&damage(t.partitions[1].id, 0))
         .await
         .unwrap();
+    for view in ["batches", "producers"] {
+        let of_one = format!("select from kafka.{view} where topic = 't' and partition = 0");
+        rows(&sql, &of_one).await;
+    }
     let whole = "select count(*) from kafka.messages where topic = 't' and partition = 0";
     assert_eq!(rows(&sql, whole).await[0].get::<_, i64>(0), end);
     let damaged = refusal(&sql, &whole.replace("= 0", "= 1")).await;
@@ -315,7 +359,8 @@ async fn plan_names_one_partition_and_reads_each_of_its_runs_once() {
         loops.trim_end_matches(')').parse().unwrap()
     };
     let held = rows(&sql, "select from kafka.segments").await;
-    assert_eq!(loops("log_pages"), held.len(), "{plan:#?}");
+    // One may have been made ahead since.
+    assert!(loops("log_pages") <= held.len(), "{plan:#?}");
     let flushes = rows(&sql, "select flush_seq from kafka.lanes").await;
     let flushes: i64 = flushes[0].get(0);
     assert_eq!(loops("decode_run") as i64, flushes, "{plan:#?}");
@@ -389,127 +434,6 @@ async fn partitions_show_start_end_size_and_leader() {
 }
 
 #[tokio::test]
-async fn topic_made_by_sql_is_like_any_other() {
-    let test = TestStore::new().await;
-    let _writer = writer(&test.store).await;
-    let sql = test.sql().await;
-    sql.batch_execute("insert into kafka.topics (name, partitions) values ('a', 3); insert into kafka.topics (name) values ('b')")
-        .await
-        .unwrap();
-    sql.batch_execute("update kafka.topics set partitions = 2 where name = 'b'")
-        .await
-        .unwrap();
-    let topics = test.store.load_topics().await.unwrap();
-    let shape: Vec<(&str, Vec<(i32, i32)>)> = topics
-        .iter()
-        .map(|t| {
-            let partitions = t.partitions.iter().map(|p| (p.index, p.lane));
-            (t.name.as_str(), partitions.collect())
-        })
-        .collect();
-    assert_eq!(
-        shape,
-        [
-            ("a", vec![(0, 0), (1, 0), (2, 0)]),
-            ("b", vec![(0, 0), (1, 0)])
-        ]
-    );
-    let again = test
-        .store
-        .create_topics(&[new_topic("a", 1)])
-        .await
-        .unwrap();
-    assert!(matches!(again[0], Err(storage::Error::Exists(_))));
-    sql.batch_execute("delete from kafka.topics where name = 'a'")
-        .await
-        .unwrap();
-    assert_eq!(test.store.load_topics().await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn wrong_topics_are_refused_with_the_reason() {
-    let test = TestStore::with(|config| config.max_partitions_per_topic = 100).await;
-    topic(&test.store, "a.b", 2).await;
-    let sql = test.sql().await;
-    let insert = |name: &str, partitions: i32| {
-        format!("insert into kafka.topics (name, partitions) values ('{name}', {partitions})")
-    };
-    for name in ["", ".", "..", "a b", "ä", "x/y", "a\n", &"x".repeat(250)] {
-        assert_eq!(
-            refusal(&sql, &insert(name, 1)).await,
-            format!("\"{name}\" cannot be the name of a topic")
-        );
-    }
-    assert_eq!(
-        refusal(&sql, &insert("a_b", 1)).await,
-        "topic \"a_b\" collides with \"a.b\": names must differ in more than '.' and '_'"
-    );
-    for partitions in [0, -1, 101, i32::MAX] {
-        assert_eq!(
-            refusal(&sql, &insert("t", partitions)).await,
-            format!("topic \"t\" cannot have {partitions} partitions, only 1 to 100")
-        );
-    }
-    let update = |set: &str| format!("update kafka.topics set {set} where name = 'a.b'");
-    assert_eq!(
-        refusal(&sql, &update("partitions = 1")).await,
-        "topic \"a.b\" has 2 partitions, which cannot become fewer"
-    );
-    assert_eq!(
-        refusal(&sql, &update("partitions = 101")).await,
-        "topic \"a.b\" cannot have 101 partitions, only 1 to 100"
-    );
-    for set in ["name = 'c'", "id = 99", "topic_id = gen_random_uuid()"] {
-        assert_eq!(
-            refusal(&sql, &update(set)).await,
-            "topic \"a.b\" cannot get another name or id"
-        );
-    }
-    let topics = test.store.load_topics().await.unwrap();
-    assert_eq!((topics.len(), topics[0].partitions.len()), (1, 2));
-}
-
-#[tokio::test]
-async fn changes_of_topics_are_told_also_after_the_connection_was_lost() {
-    let test = TestStore::new().await;
-    let sql = test.sql().await;
-    let mut changes = test.store.topic_changes();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
-    sql.batch_execute("insert into kafka.topics (name, partitions) values ('a', 3)")
-        .await
-        .unwrap();
-    let told = |partitions| TopicChange::Topic { id: 1, partitions };
-    assert_eq!(changes.next().await, told(3));
-    sql.batch_execute("update kafka.topics set partitions = 5")
-        .await
-        .unwrap();
-    assert_eq!(changes.next().await, told(5));
-    sql.batch_execute("insert into kafka.topic_settings values (1, 'retention.ms', '5')")
-        .await
-        .unwrap();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
-    let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
-         where datname = current_database() and query ilike 'select count%'";
-    assert_eq!(rows(&sql, cut).await.len(), 1);
-    assert_eq!(changes.next().await, TopicChange::Unknown);
-    sql.batch_execute("delete from kafka.topics").await.unwrap();
-    assert_eq!(changes.next().await, told(0));
-}
-
-#[tokio::test]
-async fn changes_that_nobody_tells_are_found() {
-    let test = TestStore::new().await;
-    let sql = test.sql().await;
-    let mut changes = test.store.topic_changes();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
-    // As behind a pooler that passes no notifications on.
-    sql.batch_execute("alter table kafka.topics disable trigger topic_made; insert into kafka.topics (name) values ('a')")
-        .await
-        .unwrap();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
-}
-
-#[tokio::test]
 async fn reader_role_reads_and_changes_nothing() {
     let test = TestStore::new().await;
     let t = topic(&test.store, "t", 1).await;
@@ -519,7 +443,7 @@ async fn reader_role_reads_and_changes_nothing() {
     let role = format!("reader_{}", uuid::Uuid::new_v4().simple());
     sql.batch_execute(&format!(
         "create role {role} login; grant usage on schema kafka to {role}; \
-         grant select on kafka.messages, kafka.partitions, kafka.topics, kafka.topic_settings to {role}; \
+         grant select on kafka.messages, kafka.batches, kafka.producers, kafka.partitions, kafka.topics, kafka.topic_settings to {role}; \
          grant execute on all functions in schema kafka to {role}"
     ))
     .await
@@ -528,6 +452,7 @@ async fn reader_role_reads_and_changes_nothing() {
     for sql in [
         "select value from kafka.messages where topic = 't' and partition = 0",
         "select value from kafka.read('t', 0)",
+        "select b.* from kafka.batches b, generate_series(1, 3)",
     ] {
         assert_eq!(rows(&reader, sql).await.len(), 3, "{sql}");
     }
