@@ -53,6 +53,11 @@ enum Command {
         #[arg(long, default_value = SCHEMAS)]
         schemas: PathBuf,
     },
+    /// Prints the Rust code that is generated from a schema file.
+    Rust {
+        /// A file such as `schemas/HeartbeatRequest.json`.
+        schema: PathBuf,
+    },
 }
 
 /// The schemas of this checkout.
@@ -108,6 +113,12 @@ fn main() -> anyhow::Result<()> {
             };
             let job = decode::job(&model, &asked, &hex).map_err(anyhow::Error::msg)?;
             std::process::exit(job.run()?)
+        }
+        Command::Rust { schema } => {
+            let file = schema.display().to_string();
+            let text = std::fs::read_to_string(&schema).context(file.clone())?;
+            write!(std::io::stdout(), "{}", codegen::compile(&file, &text)?)?;
+            Ok(())
         }
     }
 }

@@ -83,6 +83,21 @@ fn request() {
     check("request");
 }
 
+/// The example of generated code in the text for people.
+#[test]
+fn architecture_shows_what_is_generated() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let file = "HeartbeatRequest.json";
+    let code = codegen::compile(file, &read(&format!("schemas/{file}"))).unwrap();
+    let example = format!("```rust\n{code}```\n");
+    let architecture = read("ARCHITECTURE.md");
+    assert!(
+        architecture.contains(&example),
+        "ARCHITECTURE.md should have:\n{example}"
+    );
+}
+
 #[test]
 fn every_golden_file_has_a_test() {
     let tests = include_str!("golden.rs");

@@ -26,6 +26,12 @@ pub(super) fn emit(apis: &[Api]) -> TokenStream {
         .iter()
         .filter(|api| api.latest_version_unstable)
         .map(|api| format_ident!("{}", api.name));
+    let unstable: Vec<_> = unstable.collect();
+    let is_unstable = if unstable.is_empty() {
+        quote!(false)
+    } else {
+        quote!(matches!(self, #(Self::#unstable)|*))
+    };
     quote! {
         /// The APIs of the protocol, by the key in the header of every request.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +83,7 @@ pub(super) fn emit(apis: &[Api]) -> TokenStream {
 
             /// Whether the last version may still change, so that it must not be advertised.
             pub const fn latest_version_unstable(self) -> bool {
-                matches!(self, #(Self::#unstable)|*)
+                #is_unstable
             }
         }
     }

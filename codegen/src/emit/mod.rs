@@ -243,7 +243,27 @@ fn print(message: &str, code: TokenStream) -> Result<String, Error> {
         message: message.to_owned(),
         source,
     })?;
-    Ok(prettyplease::unparse(&file))
+    Ok(spaced(&prettyplease::unparse(&file)))
+}
+
+/// The same code with an empty line before each item that stands outermost.
+fn spaced(code: &str) -> String {
+    let starts = |line: &str, words: &[&str]| words.iter().any(|word| line.starts_with(word));
+    let mut text = String::with_capacity(code.len() + code.len() / 32);
+    let mut last = "";
+    for line in code.lines() {
+        let is_item = starts(line, &["///", "#[", "pub ", "impl"]);
+        // Not between an item and what is said of it, nor between lines such as `pub mod …;`.
+        let is_within = last.is_empty() || starts(last, &["///", "#["]);
+        let is_list = starts(line, &["pub use"]) || starts(last, &["pub use"]);
+        if is_item && !is_within && !is_list {
+            text.push('\n');
+        }
+        text.push_str(line);
+        text.push('\n');
+        last = line;
+    }
+    text
 }
 
 /// A number without a type suffix.

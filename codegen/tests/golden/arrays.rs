@@ -7,6 +7,7 @@ use crate::view::{
     decode, field, recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+
 /// `Arrays`, versions 0-1.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Arrays<'a> {
@@ -20,6 +21,7 @@ pub struct Arrays<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Message<'a> for Arrays<'a> {
     const NAME: &'static str = "Arrays";
     const VERSIONS: RangeInclusive<i16> = 0..=1;
@@ -84,6 +86,7 @@ impl<'a> Message<'a> for Arrays<'a> {
         Ok(())
     }
 }
+
 /// Part of [`Arrays`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row<'a> {
@@ -93,6 +96,7 @@ pub struct Row<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Row<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
     pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
@@ -121,6 +125,7 @@ impl<'a> Row<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "Arrays",

@@ -6,6 +6,7 @@ use crate::view::{
     recode,
 };
 use crate::wire::{FaultIn, Reader, Tags, Writer};
+
 /// `Common`, versions 0-2.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Common<'a> {
@@ -16,6 +17,7 @@ pub struct Common<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Message<'a> for Common<'a> {
     const NAME: &'static str = "Common";
     const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -46,6 +48,7 @@ impl<'a> Message<'a> for Common<'a> {
         Ok(())
     }
 }
+
 /// Part of [`Common`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Page<'a> {
@@ -55,6 +58,7 @@ pub struct Page<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Page<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
     pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
@@ -74,6 +78,7 @@ impl<'a> Page<'a> {
         Ok(())
     }
 }
+
 /// Part of [`Common`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Cursor<'a> {
@@ -81,6 +86,7 @@ pub struct Cursor<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Cursor<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
     pub fn read(
@@ -98,6 +104,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "Common",

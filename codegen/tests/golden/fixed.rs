@@ -6,6 +6,7 @@ use crate::view::{
     field, recode,
 };
 use crate::wire::{FaultIn, Reader, Tags, Writer};
+
 /// `Fixed`, versions 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fixed<'a> {
@@ -21,6 +22,7 @@ pub struct Fixed<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl Default for Fixed<'_> {
     fn default() -> Self {
         Self {
@@ -37,6 +39,7 @@ impl Default for Fixed<'_> {
         }
     }
 }
+
 impl<'a> Message<'a> for Fixed<'a> {
     const NAME: &'static str = "Fixed";
     const VERSIONS: RangeInclusive<i16> = 0..=0;
@@ -71,6 +74,7 @@ impl<'a> Message<'a> for Fixed<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "Fixed",

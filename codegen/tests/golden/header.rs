@@ -5,6 +5,7 @@ use crate::view::{
     Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field, recode,
 };
 use crate::wire::{FaultIn, Reader, Tags, Writer};
+
 /// `SmallHeader`, versions 0-2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SmallHeader<'a> {
@@ -14,6 +15,7 @@ pub struct SmallHeader<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl Default for SmallHeader<'_> {
     fn default() -> Self {
         Self {
@@ -23,6 +25,7 @@ impl Default for SmallHeader<'_> {
         }
     }
 }
+
 impl<'a> Message<'a> for SmallHeader<'a> {
     const NAME: &'static str = "SmallHeader";
     const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -53,6 +56,7 @@ impl<'a> Message<'a> for SmallHeader<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "SmallHeader",

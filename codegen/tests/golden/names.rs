@@ -6,6 +6,7 @@ use crate::view::{
     recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+
 /// `Names`, versions 0.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Names<'a> {
@@ -16,6 +17,7 @@ pub struct Names<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Message<'a> for Names<'a> {
     const NAME: &'static str = "Names";
     const VERSIONS: RangeInclusive<i16> = 0..=0;
@@ -37,6 +39,7 @@ impl<'a> Message<'a> for Names<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "Names",

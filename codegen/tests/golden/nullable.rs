@@ -7,6 +7,7 @@ use crate::view::{
     decode, field, recode,
 };
 use crate::wire::{FaultIn, Reader, Records, Tags, Writer, required};
+
 /// `Nullable`, versions 0-4.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nullable<'a> {
@@ -26,6 +27,7 @@ pub struct Nullable<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl Default for Nullable<'_> {
     fn default() -> Self {
         Self {
@@ -40,6 +42,7 @@ impl Default for Nullable<'_> {
         }
     }
 }
+
 impl<'a> Message<'a> for Nullable<'a> {
     const NAME: &'static str = "Nullable";
     const VERSIONS: RangeInclusive<i16> = 0..=4;
@@ -127,6 +130,7 @@ impl<'a> Message<'a> for Nullable<'a> {
         Ok(())
     }
 }
+
 /// Part of [`Nullable`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row<'a> {
@@ -134,6 +138,7 @@ pub struct Row<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Row<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
     pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
@@ -156,6 +161,7 @@ impl<'a> Row<'a> {
         Ok(())
     }
 }
+
 /// Part of [`Nullable`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Single<'a> {
@@ -163,6 +169,7 @@ pub struct Single<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Single<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
     pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
@@ -186,6 +193,7 @@ impl<'a> Single<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "Nullable",

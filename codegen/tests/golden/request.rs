@@ -2,12 +2,14 @@ use std::ops::RangeInclusive;
 use crate::{ApiKey, DecodeError, EncodeError, Message, Request};
 use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions, decode, recode};
 use crate::wire::{FaultIn, Reader, Tags, Writer};
+
 /// `MetadataRequest`, versions 0-1.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MetadataRequest<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl<'a> Message<'a> for MetadataRequest<'a> {
     const NAME: &'static str = "MetadataRequest";
     const VERSIONS: RangeInclusive<i16> = 0..=1;
@@ -20,9 +22,11 @@ impl<'a> Message<'a> for MetadataRequest<'a> {
         Ok(())
     }
 }
+
 impl<'a> Request<'a> for MetadataRequest<'a> {
     const API_KEY: ApiKey = ApiKey::Metadata;
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "MetadataRequest",

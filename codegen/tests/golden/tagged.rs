@@ -7,6 +7,7 @@ use crate::view::{
     decode, field, recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+
 /// `Tagged`, versions 0-3.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tagged<'a> {
@@ -22,6 +23,7 @@ pub struct Tagged<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl Default for Tagged<'_> {
     fn default() -> Self {
         Self {
@@ -34,6 +36,7 @@ impl Default for Tagged<'_> {
         }
     }
 }
+
 impl<'a> Message<'a> for Tagged<'a> {
     const NAME: &'static str = "Tagged";
     const VERSIONS: RangeInclusive<i16> = 0..=3;
@@ -132,6 +135,7 @@ impl<'a> Message<'a> for Tagged<'a> {
         Ok(())
     }
 }
+
 /// Part of [`Tagged`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node<'a> {
@@ -139,6 +143,7 @@ pub struct Node<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl Default for Node<'_> {
     fn default() -> Self {
         Self {
@@ -147,6 +152,7 @@ impl Default for Node<'_> {
         }
     }
 }
+
 impl<'a> Node<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
     pub fn read(
@@ -165,6 +171,7 @@ impl<'a> Node<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "Tagged",

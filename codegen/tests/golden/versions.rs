@@ -7,6 +7,7 @@ use crate::view::{
     decode, field, recode,
 };
 use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+
 /// `Versions2`, versions 1-6.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Versions2<'a> {
@@ -26,6 +27,7 @@ pub struct Versions2<'a> {
     /// Tagged fields that are not known here.
     pub unknown_tags: Tags<'a>,
 }
+
 impl Default for Versions2<'_> {
     fn default() -> Self {
         Self {
@@ -40,6 +42,7 @@ impl Default for Versions2<'_> {
         }
     }
 }
+
 impl<'a> Message<'a> for Versions2<'a> {
     const NAME: &'static str = "Versions2";
     const VERSIONS: RangeInclusive<i16> = 1..=6;
@@ -85,6 +88,7 @@ impl<'a> Message<'a> for Versions2<'a> {
         Ok(())
     }
 }
+
 /// What the schema says of the message.
 pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
     name: "Versions2",

@@ -10,6 +10,9 @@ pub trait Fixed: Copy + PartialEq + 'static {
     /// Reads the value from the start of `bytes` and returns what follows; `None` if they are too few.
     fn split(bytes: &[u8]) -> Option<(Self, &[u8])>;
 
+    /// Writes the wire form to the start of `to` and returns what follows; `None` if there is no room.
+    fn put(self, to: &mut [u8]) -> Option<&mut [u8]>;
+
     /// Appends the wire form.
     fn append(self, to: &mut Vec<u8>);
 }
@@ -23,6 +26,13 @@ macro_rules! fixed {
             fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
                 let (chunk, rest) = bytes.split_first_chunk()?;
                 Some((Self::from_be_bytes(*chunk), rest))
+            }
+
+            #[inline(always)]
+            fn put(self, to: &mut [u8]) -> Option<&mut [u8]> {
+                let (chunk, rest) = to.split_first_chunk_mut()?;
+                *chunk = self.to_be_bytes();
+                Some(rest)
             }
 
             #[inline(always)]
@@ -44,6 +54,13 @@ impl Fixed for Uuid {
     }
 
     #[inline(always)]
+    fn put(self, to: &mut [u8]) -> Option<&mut [u8]> {
+        let (chunk, rest) = to.split_first_chunk_mut()?;
+        *chunk = self.into_bytes();
+        Some(rest)
+    }
+
+    #[inline(always)]
     fn append(self, to: &mut Vec<u8>) {
         to.extend_from_slice(self.as_bytes());
     }
@@ -57,6 +74,13 @@ impl Fixed for bool {
     fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (byte, rest) = bytes.split_first()?;
         Some((*byte != 0, rest))
+    }
+
+    #[inline(always)]
+    fn put(self, to: &mut [u8]) -> Option<&mut [u8]> {
+        let (byte, rest) = to.split_first_mut()?;
+        *byte = u8::from(self);
+        Some(rest)
     }
 
     #[inline(always)]
@@ -77,6 +101,9 @@ pub trait FixedRun: Sized {
     fn append(self, to: &mut Vec<u8>);
 }
 
+/// More than the longest run takes: twelve values of at most 16 bytes.
+const RUN_BYTES_MAX: usize = 12 * 16;
+
 macro_rules! fixed_run {
     ($($name:ident)*) => {
         impl<$($name: Fixed),*> FixedRun for ($($name,)*) {
@@ -93,9 +120,12 @@ macro_rules! fixed_run {
             #[inline(always)]
             #[expect(non_snake_case, reason = "one name serves as type and as value")]
             fn append(self, to: &mut Vec<u8>) {
-                to.reserve(Self::BYTES);
                 let ($($name,)*) = self;
-                $($name.append(to);)*
+                let mut run = [0; RUN_BYTES_MAX];
+                let room = run.as_mut_slice();
+                $(let Some(room) = $name.put(room) else { return };)*
+                let _ = room;
+                to.extend_from_slice(run.get(..Self::BYTES).unwrap_or_default());
             }
         }
     };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::fixed::Fixed;
+use super::fixed::{Fixed, FixedRun as _};
 
 /// An array of fixed-size elements: a view on the bytes it was read from, or native values to be written.
 ///
@@ -54,8 +54,16 @@ impl<'a, T: Fixed> Ints<'a, T> {
             Form::Wire(bytes) => to.extend_from_slice(bytes),
             Form::Native(values) => {
                 to.reserve(values.len().saturating_mul(T::BYTES));
-                for value in values.iter() {
-                    value.append(to);
+                let mut rest = values.as_ref();
+                while let [a, b, c, d, after @ ..] = rest {
+                    (*a, *b, *c, *d).append(to);
+                    rest = after;
+                }
+                match rest {
+                    [a, b, c, ..] => (*a, *b, *c).append(to),
+                    [a, b] => (*a, *b).append(to),
+                    [a] => a.append(to),
+                    [] => {}
                 }
             }
         }

@@ -192,11 +192,17 @@ impl<'a> Reader<'a> {
     /// An unsigned varint: at most five bytes, the fifth at most `0x0f`.
     #[inline]
     pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
-        if let Some((&byte @ ..0x80, rest)) = self.rest.split_first() {
-            self.rest = rest;
-            return Ok(u32::from(byte));
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u32::from(*byte))
+            }
+            [low, high @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u32::from(low & 0x7f) | u32::from(*high) << 7)
+            }
+            _ => self.long_uvarint(),
         }
-        self.long_uvarint()
     }
 
     fn long_uvarint(&mut self) -> Result<u32, DecodeError> {

@@ -33,6 +33,7 @@ impl<'a> Records<'a> {
     }
 
     /// Bytes in all; 0 for null.
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             Self::Null => 0,

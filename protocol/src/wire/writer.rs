@@ -195,13 +195,21 @@ impl Writer {
     /// An unsigned varint.
     #[inline]
     pub fn uvarint(&mut self, value: u32) {
-        if let Ok(byte @ ..0x80) = u8::try_from(value) {
-            self.append(&[byte]);
+        let [low, ..] = value.to_le_bytes();
+        if value < 0x80 {
+            self.append(&[low]);
+        } else if value < 0x4000 {
+            let [high, ..] = (value >> 7).to_le_bytes();
+            self.append(&[low | 0x80, high]);
         } else {
-            let mut encoded = [0; UVARINT_BYTES_MAX];
-            let bytes = put_uvarint(value, &mut encoded);
-            self.append(encoded.get(..bytes).unwrap_or_default());
+            self.long_uvarint(value);
         }
+    }
+
+    fn long_uvarint(&mut self, value: u32) {
+        let mut encoded = [0; UVARINT_BYTES_MAX];
+        let bytes = put_uvarint(value, &mut encoded);
+        self.append(encoded.get(..bytes).unwrap_or_default());
     }
 
     /// The length of bytes or of an array, `None` for null.
@@ -290,6 +298,7 @@ impl Writer {
     }
 
     /// Raw bytes without a length; from [`SPLICE_BYTES_MIN`] on they are shared, not copied.
+    #[inline]
     pub fn splice(&mut self, bytes: &Bytes) {
         if bytes.len() < SPLICE_BYTES_MIN || self.counting {
             self.append(bytes);
