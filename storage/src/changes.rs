@@ -18,8 +18,10 @@ const LISTEN: &str = "listen kafka_topics";
 /// Ids only grow and partitions are never taken away, so every change of topics changes one of these.
 const STATE: &str = "select count(*), coalesce(sum(id), 0)::int8, coalesce(sum(partitions), 0)::int8 from kafka.topics";
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A look that takes longer means that the connection is of no use.
+/// A look, or a connection, that takes longer means that the connection is of no use.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Changes that wait to be taken up.
+const WAITING_MAX: usize = 1024;
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
 /// What may have changed.
@@ -61,7 +63,7 @@ type State = (i64, i64, i64);
 struct Link {
     client: Client,
     driver: JoinHandle<()>,
-    notified: mpsc::UnboundedReceiver<TopicChange>,
+    notified: mpsc::Receiver<TopicChange>,
     state: State,
     look_at: Instant,
     /// Whether NOTIFY came through since the last look.
@@ -91,17 +93,20 @@ impl TopicChanges {
     pub async fn next(&mut self) -> TopicChange {
         loop {
             let Some(link) = &mut self.link else {
-                match Link::open(&self.store).await {
-                    Ok(link) => {
+                match tokio::time::timeout(LOOK_TIMEOUT, Link::open(&self.store)).await {
+                    Ok(Ok(link)) => {
                         self.link = Some(link);
                         return TopicChange::Unknown;
                     }
-                    Err(error) => {
+                    Ok(Err(error)) => {
                         tracing::debug!(%error, "not told of changed topics, connecting again");
-                        tokio::time::sleep(RECONNECT_AFTER).await;
-                        continue;
+                    }
+                    Err(_) => {
+                        tracing::debug!("no answer, connecting again to hear of changed topics")
                     }
                 }
+                tokio::time::sleep(RECONNECT_AFTER).await;
+                continue;
             };
             match link.next().await {
                 Some(change) => return change,
@@ -114,12 +119,13 @@ impl TopicChanges {
 impl Link {
     async fn open(store: &Store) -> Result<Self> {
         let (client, mut connection) = store.inner.connect.connect(NoTls).await?;
-        let (notify, notified) = mpsc::unbounded_channel();
+        let (notify, notified) = mpsc::channel(WAITING_MAX);
         let driver = tokio::spawn(async move {
             let mut messages = poll_fn(move |context| connection.poll_message(context));
             while let Some(Ok(message)) = messages.next().await {
+                // Where nobody keeps up, the connection ends, and the next begins with `Unknown`.
                 if let AsyncMessage::Notification(word) = message
-                    && notify.send(TopicChange::parse(word.payload())).is_err()
+                    && notify.try_send(TopicChange::parse(word.payload())).is_err()
                 {
                     return;
                 }

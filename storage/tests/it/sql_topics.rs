@@ -1,5 +1,7 @@
 //! Topics made, grown, deleted and given settings by SQL, and how the broker is told of it.
 
+use std::time::Duration;
+
 use storage::TopicChange;
 
 use crate::fixture::{TestStore, new_topic, topic, writer};
@@ -124,4 +126,26 @@ async fn changes_that_nobody_tells_are_found() {
         .await
         .unwrap();
     assert_eq!(changes.next().await, TopicChange::Unknown);
+}
+
+#[tokio::test]
+async fn more_changes_than_wait_at_once_are_all_taken_up() {
+    let test = TestStore::new().await;
+    let sql = test.sql().await;
+    let mut changes = test.store.topic_changes();
+    assert_eq!(changes.next().await, TopicChange::Unknown);
+    sql.batch_execute(
+        "insert into kafka.topics (name) select 't' || i from generate_series(1, 5000) i",
+    )
+    .await
+    .unwrap();
+    // Either all are told one by one, or the connection gives up and the next says that anything may have changed.
+    let told = async {
+        let mut count = 0;
+        while count < 5000 && changes.next().await != TopicChange::Unknown {
+            count += 1;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(30), told).await;
+    told.expect("changes were lost without a word");
 }
