@@ -1,7 +1,10 @@
 //! Record batches: ours have the bytes of Kafka's, and each side reads the other's.
 
 use protocol::compression::Compression;
-use protocol::records::{Batches, RecordBatch};
+use protocol::records::{
+    Batches, EndTxnMarker, RecordBatch, RecordBatchBuilder, TransactionResult,
+};
+use serde_json::json;
 use tests::oracle::{Oracle, Release};
 
 use crate::hex::{hex, unhex};
@@ -10,9 +13,10 @@ use crate::named::{Source, named};
 use crate::random::Random;
 use crate::spec::{BatchSpec, Cleaning, RecordSpec};
 
-/// Arbitrary batches, and passes of the cleaner over some of them.
+/// Arbitrary batches, passes of the cleaner over others, and markers of transactions.
 const ARBITRARY_COUNT: u64 = 400;
 const CLEANINGS_COUNT: u64 = 200;
+const MARKERS_COUNT: u64 = 100;
 
 #[test]
 fn each_side_reads_what_the_other_builds() {
@@ -126,6 +130,49 @@ fn rebuild(batch: &RecordBatch<'_>) -> Vec<u8> {
 }
 
 #[test]
+fn markers_have_the_bytes_of_kafkas() {
+    let oracle = Oracle::of(Release::New);
+    let mut random = Random::named("markers");
+    for _ in 0..MARKERS_COUNT {
+        let (base_offset, timestamp) = ((random.next() >> 1).cast_signed(), timestamp(&mut random));
+        let (producer_id, producer_epoch) = (
+            random.below(1 << 60).cast_signed(),
+            (random.next() as i16).max(0),
+        );
+        let (leader_epoch, coordinator_epoch) = (random.next() as i32, random.next() as i32);
+        let commit = random.one_in(2);
+        let question = json!({
+            "baseOffset": base_offset,
+            "timestamp": timestamp,
+            "leaderEpoch": leader_epoch,
+            "producerId": producer_id,
+            "producerEpoch": producer_epoch,
+            "commit": commit,
+            "coordinatorEpoch": coordinator_epoch,
+        });
+        let marker = EndTxnMarker {
+            result: if commit {
+                TransactionResult::Commit
+            } else {
+                TransactionResult::Abort
+            },
+            coordinator_epoch,
+        };
+        let ours = RecordBatchBuilder::end_txn_marker(
+            base_offset,
+            timestamp,
+            producer_id,
+            producer_epoch,
+            marker,
+        );
+        let mut ours = ours.unwrap();
+        ours.leader_epoch(leader_epoch);
+        let theirs = oracle.ask(&format!("marker {question}"));
+        assert_eq!(theirs, Ok(hex(&ours.build().unwrap())), "{question}");
+    }
+}
+
+#[test]
 fn a_cut_off_batch_is_left_out_by_both() {
     let oracle = Oracle::of(Release::New);
     let mut random = Random::named("cut off");
@@ -145,7 +192,7 @@ fn a_cut_off_batch_is_left_out_by_both() {
 }
 
 /// Any batch that Kafka's builder takes.
-fn arbitrary(random: &mut Random) -> BatchSpec {
+pub(crate) fn arbitrary(random: &mut Random) -> BatchSpec {
     let base_offset = (random.next() >> (1 + random.below(63))).cast_signed();
     let base_offset = base_offset.min(i64::MAX - (1 << 32));
     let mut offset = base_offset;

@@ -8,6 +8,7 @@ mod corpus;
 mod differences;
 mod hex;
 mod messages;
+mod mutations;
 mod named;
 mod names;
 mod random;

@@ -19,7 +19,9 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.record.internal.CompressionType;
+import org.apache.kafka.common.record.internal.ControlRecordType;
 import org.apache.kafka.common.record.internal.DefaultRecordBatch;
+import org.apache.kafka.common.record.internal.EndTransactionMarker;
 import org.apache.kafka.common.record.internal.MemoryRecords;
 import org.apache.kafka.common.record.internal.MemoryRecords.RecordFilter.BatchRetention;
 import org.apache.kafka.common.record.internal.MemoryRecords.RecordFilter.BatchRetentionResult;
@@ -62,6 +64,15 @@ final class Batches {
             builder.overrideLastOffset(of.get("lastOffset").longValue());
         }
         return content(builder.build().buffer());
+    }
+
+    /** The marker that ends a transaction, as a coordinator writes it. */
+    static byte[] marker(JsonNode of) {
+        ControlRecordType type = of.get("commit").booleanValue() ? ControlRecordType.COMMIT : ControlRecordType.ABORT;
+        return content(MemoryRecords.withEndTransactionMarker(of.get("baseOffset").longValue(),
+            of.get("timestamp").longValue(), of.get("leaderEpoch").intValue(), of.get("producerId").longValue(),
+            of.get("producerEpoch").shortValue(),
+            new EndTransactionMarker(type, of.get("coordinatorEpoch").intValue())).buffer());
     }
 
     /** Batches after a pass of the cleaner that keeps some offsets. */

@@ -21,6 +21,7 @@ import java.util.HexFormat;
  * read NAME VERSION HEX       the message as JSON
  * recode NAME VERSION HEX     the bytes of the message after reading and writing
  * build JSON                  the bytes of a record batch
+ * marker JSON                 the bytes of a marker that ends a transaction
  * clean JSON                  record batches as the log cleaner leaves them
  * batches HEX                 what is in record batches, as a JSON array of lines
  * </pre>
@@ -65,6 +66,8 @@ public final class Oracle {
                 return messages.list();
             case "build":
                 return HEX.formatHex(Batches.build(JSON.readTree(rest)));
+            case "marker":
+                return HEX.formatHex(Batches.marker(JSON.readTree(rest)));
             case "clean":
                 return HEX.formatHex(Batches.clean(JSON.readTree(rest)));
             case "batches":
