@@ -1,5 +1,5 @@
-# Thin: every line runs by hand too.  make run | test | chaos | lint | bench | regen KAFKA=4.4.0
-.PHONY: run build test chaos lint bench regen clean
+# Thin: every line runs by hand too.  make run | test | chaos | lint | bench | fuzz | fuzz-all | regen KAFKA=4.4.0
+.PHONY: run build test chaos lint bench fuzz fuzz-all regen clean
 .DEFAULT_GOAL := run
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -7,6 +7,8 @@ DATA ?= ./data
 PORT ?= 9092
 PROFILE ?= release
 ROUNDS ?= 20
+TARGET ?= requests
+SECONDS ?= 60
 KAFKA ?= 4.4.0
 OUT ?= schemas
 
@@ -38,6 +40,17 @@ bench:
 	.ci/deps test
 	cargo bench --locked -p protocol
 	cargo bench --locked -p tests --bench broker -- $(ARGS)
+
+# Fuzzes one target for so many seconds, from its seeds and what was found before; API=Fetch leaves one message of it.
+# A finding is left in fuzz/artifacts; moved to fuzz/regressions/TARGET it is part of make test.
+fuzz:
+	.ci/deps fuzz
+	FUZZ_API=$(API) FUZZ_SEEDS=$(CURDIR)/fuzz/corpus/$(TARGET) cargo fuzz run --sanitizer none --features libfuzzer --target-dir fuzz/target \
+	  $(TARGET) -- -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
+
+# All targets one after another, so many seconds each.
+fuzz-all:
+	set -e; for target in fuzz/fuzz_targets/*.rs; do $(MAKE) fuzz TARGET=$$(basename $$target .rs); done
 
 # Takes the message schemas of a release of Kafka into schemas/ and tells what changes, or why it cannot be taken.
 # KAFKA may be several releases, OUT another folder.

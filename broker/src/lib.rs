@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod log;
+pub mod server;
 
 mod catalog;
 mod context;
@@ -12,7 +13,6 @@ mod dispatch;
 mod error;
 mod fetch_session;
 mod handlers;
-mod server;
 mod topic_settings;
 mod wire_log;
 

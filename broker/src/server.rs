@@ -6,9 +6,10 @@ mod connection;
 mod frame;
 mod listener;
 
-pub(crate) use budget::{Budget, Reserved};
-pub use listener::{BindError, bind};
-pub(crate) use listener::{Limits, Server};
+pub use budget::{Budget, Reserved};
+pub use connection::serve;
+pub(crate) use listener::Server;
+pub use listener::{BindError, Limits, bind};
 
 #[cfg(test)]
 mod tests;
@@ -20,20 +21,22 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 /// Starts the work of one request, given without its size field. Called in the order of the connection's requests.
-pub(crate) type Begin = Box<dyn Fn(Bytes) -> Result<Work, ConnectionError> + Send + Sync>;
+pub type Begin = Box<dyn Fn(Bytes) -> Result<Work, ConnectionError> + Send + Sync>;
 
 /// Makes the [`Begin`] of a new connection: of the client's address and ours.
 pub(crate) type Open = Box<dyn Fn(SocketAddr, SocketAddr) -> Begin + Send + Sync>;
 
 /// What is to be done for one request. Its first step, up to the first wait, runs before the next request is read.
-pub(crate) type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What goes back to the client.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// These bytes, with the size in front; `reserved` is given back when they are written.
     Send {
+        /// As they lie in memory.
         frame: Vec<Bytes>,
+        /// The memory they take, where it was reserved.
         reserved: Reserved,
     },
     /// Nothing: the client asked for no answer.
@@ -44,7 +47,7 @@ pub(crate) enum Answer {
 
 /// Why a connection ends other than by its client closing it between two requests.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectionError {
+pub enum ConnectionError {
     /// The size field is negative, too small for a header, or above `socket.request.max.bytes`.
     #[error("a request of {size} bytes was announced, the limit is {limit}{}", size_hint(*.size))]
     Size {
@@ -75,7 +78,7 @@ pub(crate) enum ConnectionError {
 
 impl ConnectionError {
     /// Whether the network or the client's end is the cause, which is not worth a line in the log.
-    pub(crate) fn is_ordinary(&self) -> bool {
+    pub fn is_ordinary(&self) -> bool {
         matches!(self, Self::Io(_))
     }
 }

@@ -6,20 +6,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many bytes may be held at the same time.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget {
+pub struct Budget {
     free: Arc<Semaphore>,
     bytes_max: usize,
 }
 
 /// Bytes that are held; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Reserved {
+pub struct Reserved {
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
     /// `bytes_max` is cut to what a semaphore can count, far above any memory.
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize) -> Self {
         let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
         Self {
             free: Arc::new(Semaphore::new(bytes_max)),
@@ -28,7 +28,7 @@ impl Budget {
     }
 
     /// Waits until `bytes` are free, in the order of asking. More than there are in all is cut to all.
-    pub(crate) async fn reserve(&self, bytes: usize) -> Reserved {
+    pub async fn reserve(&self, bytes: usize) -> Reserved {
         let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
         // The semaphore is never closed, so there is no error to tell.
         let permit = self.free.clone().acquire_many_owned(bytes).await.ok();
@@ -47,15 +47,14 @@ impl Budget {
     }
 
     /// Bytes that nobody holds.
-    #[cfg(test)]
-    pub(crate) fn free_bytes(&self) -> usize {
+    pub fn free_bytes(&self) -> usize {
         self.free.available_permits()
     }
 }
 
 impl Reserved {
     /// Nothing held.
-    pub(crate) fn none() -> Self {
+    pub fn none() -> Self {
         Self { permit: None }
     }
 

@@ -13,9 +13,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -59,16 +57,22 @@ struct Held {
     _slot: OwnedSemaphorePermit,
 }
 
-/// Serves `stream` until the client closes it, something fails, or `shutdown`: then no further request is read, and
-/// those begun are answered.
-pub(super) async fn serve(
-    stream: TcpStream,
+/// Serves a stream, given as its two halves, until the client closes it, something fails, or `shutdown`: then no further
+/// request is read, and those begun are answered.
+///
+/// # Errors
+/// Why the connection ends, unless the client closed it between two requests, it was idle, or `shutdown`.
+pub async fn serve<R, W>(
+    read_half: R,
+    mut write_half: W,
     begin: Begin,
     limits: Arc<Limits>,
     shutdown: CancellationToken,
-) -> Result<(), ConnectionError> {
-    stream.set_nodelay(true)?;
-    let (read_half, mut write_half) = stream.into_split();
+) -> Result<(), ConnectionError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let (begun, queue) = mpsc::channel(limits.in_flight_max);
     let read = read_requests(read_half, begin, &limits, begun, &shutdown);
     let write = write_answers(&mut write_half, queue, limits.idle);
@@ -86,13 +90,16 @@ pub(super) async fn serve(
 }
 
 /// Ends without an error when the client has closed, has been idle for too long, or at `shutdown`.
-async fn read_requests(
-    read_half: OwnedReadHalf,
+async fn read_requests<R>(
+    read_half: R,
     begin: Begin,
     limits: &Limits,
     begun: mpsc::Sender<Begun>,
     shutdown: &CancellationToken,
-) -> Result<(), ConnectionError> {
+) -> Result<(), ConnectionError>
+where
+    R: AsyncRead + Unpin,
+{
     let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, read_half);
     let slots = Arc::new(Semaphore::new(limits.in_flight_max));
     loop {

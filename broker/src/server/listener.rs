@@ -105,7 +105,7 @@ fn is_missing_family(error: &io::Error) -> bool {
 
 /// What connections may take, and what they share.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     pub(super) connections_max: usize,
     pub(super) connections_per_ip_max: usize,
     pub(super) idle: Duration,
@@ -116,7 +116,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// Those of the settings.
+    pub fn new(config: &Config) -> Self {
         Self {
             connections_max: config.max_connections,
             connections_per_ip_max: config.max_connections_per_ip,
@@ -126,6 +127,11 @@ impl Limits {
             shutdown_timeout: Duration::from_millis(config.shutdown_timeout_ms),
             requests: Budget::new(config.queued_max_request_bytes),
         }
+    }
+
+    /// The memory for requests of all connections.
+    pub fn requests(&self) -> &Budget {
+        &self.requests
     }
 }
 
@@ -224,7 +230,11 @@ impl Server {
         let (limits, shutdown) = (self.limits.clone(), shutdown.clone());
         self.tasks.spawn(async move {
             tracing::debug!(%peer, "connected");
-            match connection::serve(stream, begin, limits, shutdown).await {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "answers may be delayed");
+            }
+            let (read_half, write_half) = stream.into_split();
+            match connection::serve(read_half, write_half, begin, limits, shutdown).await {
                 Ok(()) => tracing::debug!(%peer, "closed"),
                 Err(error) if error.is_ordinary() => {
                     tracing::debug!(%peer, %error, "connection lost");

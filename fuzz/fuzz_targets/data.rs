@@ -1,0 +1,4 @@
+//! The target `data` for libFuzzer; what it does is in the library.
+#![no_main]
+
+fuzz::program!("data");
