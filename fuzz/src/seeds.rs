@@ -1,5 +1,5 @@
-//! Inputs to start with: every message and version in every form of the samples, Kafka's own batches, and noise for the
-//! targets that make something of any bytes.
+//! Inputs to start with: every message and version in the forms of the samples and as Kafka wrote it, Kafka's own batches, and
+//! noise for the targets that make something of any bytes.
 
 use protocol::compression::Compression;
 use protocol::records::{HEADER_BYTES, RecordBatch};
@@ -11,14 +11,31 @@ use crate::embedded::WITH_VERSION;
 /// Batches that Kafka's own builder wrote.
 const JAVA_BATCHES: &str = include_str!("../../protocol/tests/corpus/java_record_batches.txt");
 
-/// Calls `add` with every message of some kinds, in every version and form.
+/// Messages that Kafka's own code wrote: a name, then versions and bytes.
+const KAFKA_MESSAGES: &str = include_str!("../../protocol/tests/corpus/kafka_messages.txt");
+
+/// Calls `add` with every message of some kinds, in every version, as the short samples show it and as Kafka wrote it.
 fn samples(kinds: &[Kind], mut add: impl FnMut(Choice, Vec<u8>)) {
     for message in MESSAGES.iter().filter(|it| kinds.contains(&it.kind)) {
         for version in message.versions.iter() {
-            for kind in Sample::ALL {
+            for kind in Sample::SHORT {
                 let choice = Choice { message, version };
                 add(choice, sample(message, version, kind).0);
             }
+        }
+    }
+    let mut message = None;
+    for line in KAFKA_MESSAGES.lines().filter(|line| !line.starts_with('#')) {
+        let Some((versions, hex)) = line.split_once(' ') else {
+            message = find(line).filter(|it| kinds.contains(&it.kind));
+            continue;
+        };
+        let Some(message) = message else {
+            continue;
+        };
+        for version in versions.split(',') {
+            let version = version.parse().unwrap();
+            add(Choice { message, version }, unhex(hex));
         }
     }
 }
@@ -129,7 +146,7 @@ pub fn embedded() -> Vec<Vec<u8>> {
         // The first byte is not 0, which stands for control records.
         let number = if number == 0 { 2 } else { number };
         for version in message.versions.iter() {
-            for kind in Sample::ALL {
+            for kind in Sample::SHORT {
                 let (body, _) = sample(message, version, kind);
                 for (version, after) in [(version, &b""[..]), (version, b"more"), (999, b"")] {
                     seeds.push([&[number], &version.to_be_bytes()[..], &body, after].concat());
