@@ -1,5 +1,5 @@
-# Thin: every line runs by hand too.  make run | test | chaos | lint | bench | fuzz | fuzz-all | regen KAFKA=4.4.0
-.PHONY: run build test chaos lint bench fuzz fuzz-all regen clean
+# Thin: every line runs by hand too.  make run | test | chaos | lint | bench | bench-codec | fuzz | fuzz-all | regen KAFKA=4.4.0
+.PHONY: run build test chaos lint bench bench-codec fuzz fuzz-all regen clean
 .DEFAULT_GOAL := run
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -51,6 +51,13 @@ fuzz:
 # All targets one after another, so many seconds each.
 fuzz-all:
 	set -e; for target in fuzz/fuzz_targets/*.rs; do $(MAKE) fuzz TARGET=$$(basename $$target .rs); done
+
+# The codec beside the kafka-protocol crate: instructions (which do not depend on the machine's load) and allocations, then
+# the time to build both. Needs valgrind.
+bench-codec:
+	.ci/deps run
+	protocol/benches/instructions.sh
+	protocol/benches/build.sh
 
 # Takes the message schemas of a release of Kafka into schemas/ and tells what changes, or why it cannot be taken.
 # KAFKA may be several releases, OUT another folder.
