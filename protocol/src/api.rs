@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError, EncodeFault};
-use crate::wire::{Reader, Writer};
+use crate::wire::{FieldReader, Reader, Writer};
 
 include!(concat!(env!("OUT_DIR"), "/api_key.rs"));
 
@@ -42,7 +42,12 @@ pub trait Message<'a>: Default {
 
     /// Reads the fields of `version`, which must be one of [`VERSIONS`](Self::VERSIONS), into a value that holds the
     /// defaults. What follows the message is left in the reader.
-    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError>;
+    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+        r.fields(|r| self.read_fields(r, version))
+    }
+
+    /// As [`read`](Self::read), with a reader that keeps its errors.
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16);
 
     /// Writes the fields of `version`, which must be one of [`VERSIONS`](Self::VERSIONS).
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError>;

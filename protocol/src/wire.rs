@@ -4,6 +4,7 @@
 
 pub mod limits;
 
+mod field_reader;
 mod fixed;
 mod ints;
 mod reader;
@@ -13,6 +14,7 @@ mod varint;
 mod writer;
 
 pub use crate::error::{DecodeError, DecodeErrorKind, EncodeError, EncodeFault, FaultIn};
+pub use field_reader::FieldReader;
 pub use fixed::{Fixed, FixedRun};
 pub use ints::Ints;
 pub use reader::Reader;

@@ -1,4 +1,4 @@
-//! `read`: the fields of one version, in wire order, then the tagged ones.
+//! `read_fields`: the fields of one version, in wire order, then the tagged ones.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
@@ -26,10 +26,9 @@ pub(super) fn emit(known: &Context<'_>) -> TokenStream {
     let r = parameter("r", &body);
     let version = parameter("version", &quote!(#flexible #body));
     quote! {
-        fn read(&mut self, #r: &mut Reader<'a>, #version: i16) -> Result<(), DecodeError> {
+        fn read_fields(&mut self, #r: &mut FieldReader<'a>, #version: i16) {
             #flexible
             #body
-            Ok(())
         }
     }
 }
@@ -39,11 +38,11 @@ fn run(fields: &[(Ident, Fixed)]) -> TokenStream {
     match fields {
         [(field, fixed)] => {
             let method = fixed_method(*fixed);
-            quote!(self.#field = r.#method()?;)
+            quote!(self.#field = r.#method();)
         }
         _ => {
             let fields = fields.iter().map(|(field, _)| field);
-            quote!((#(self.#fields),*) = r.run()?;)
+            quote!((#(self.#fields),*) = r.run();)
         }
     }
 }
@@ -56,7 +55,7 @@ fn positional(known: &Context<'_>, field: &Field, versions: Versions) -> Piece {
     let flexible = flexible_argument(field, versions);
     let in_place = matches!(field.shape, Shape::One(Type::Struct(_))) && !field.is_optional();
     if in_place {
-        return Piece::Code(quote!(self.#ident.read(r, version)?;));
+        return Piece::Code(quote!(self.#ident.read_fields(r, version);));
     }
     let value = optional(known, field, &flexible, versions, false);
     Piece::Code(quote!(self.#ident = #value;))
@@ -105,30 +104,30 @@ fn value(
     match &field.shape {
         Shape::One(Type::Fixed(fixed)) => {
             let method = fixed_method(*fixed);
-            quote!(r.#method()?)
+            quote!(r.#method())
         }
         Shape::One(Type::String) => {
             let method = method("string", "nullable_string");
-            quote!(#method(#flexible)?)
+            quote!(#method(#flexible))
         }
         Shape::One(Type::Bytes) => {
             let method = method("bytes", "nullable_bytes");
-            quote!(#method(#flexible)?)
+            quote!(#method(#flexible))
         }
         Shape::One(Type::Records) => {
             let method = method("records", "nullable_records");
-            quote!(#method(#flexible)?)
+            quote!(#method(#flexible))
         }
         Shape::One(Type::Struct(name)) => one_struct(name, nullable, in_tag),
         Shape::Many(Type::Fixed(_)) => {
             let method = method("ints", "nullable_ints");
-            quote!(#method(#flexible)?)
+            quote!(#method(#flexible))
         }
         Shape::Many(element) => {
             let method = method("array", "nullable_array");
             let (least, read) = element_reader(known, element, field, flexible);
             let element = value_type(element);
-            quote!(#method(#flexible, #least, |it: &mut #element, r| #read)?)
+            quote!(#method(#flexible, #least, |it: &mut #element, r| #read))
         }
     }
 }
@@ -137,7 +136,7 @@ fn one_struct(name: &str, nullable: bool, in_tag: bool) -> TokenStream {
     let name = names::ident(name);
     let read = quote! {
         let mut it = #name::default();
-        it.read(r, version)?;
+        it.read_fields(r, version);
     };
     if !nullable {
         return quote!({ #read it });
@@ -148,7 +147,7 @@ fn one_struct(name: &str, nullable: bool, in_tag: bool) -> TokenStream {
         "presence"
     });
     quote! {
-        if r.#presence()? {
+        if r.#presence() {
             #read
             Some(it)
         } else {
@@ -168,7 +167,7 @@ fn element_reader(
         Type::Struct(name) => {
             let inner = known.message.structs.iter().find(|it| it.name == *name);
             let least = proc_macro2::Literal::usize_unsuffixed(inner.map_or(1, |it| it.min_wire));
-            (quote!(#least), quote!(it.read(r, version)))
+            (quote!(#least), quote!(it.read_fields(r, version)))
         }
         _ => {
             let least = if field.flexible.covers(field.positional()) || element == &Type::Bytes {
@@ -181,7 +180,7 @@ fn element_reader(
             } else {
                 "string"
             });
-            (least, quote!({ *it = r.#method(#flexible)?; Ok(()) }))
+            (least, quote!(*it = r.#method(#flexible)))
         }
     }
 }
@@ -200,7 +199,7 @@ fn tags(known: &Context<'_>) -> Option<TokenStream> {
         .collect();
     tagged.sort_by_key(|((tag, _), _)| *tag);
     let read = if tagged.is_empty() {
-        quote!(self.unknown_tags = r.unknown_tags()?;)
+        quote!(self.unknown_tags = r.unknown_tags();)
     } else {
         let arms = tagged.iter().map(|((tag, range), field)| {
             let ident = names::ident(&field.rust_name);
@@ -213,10 +212,10 @@ fn tags(known: &Context<'_>) -> Option<TokenStream> {
             self.unknown_tags = r.tags(|tag, r| {
                 match tag {
                     #(#arms)*
-                    _ => return Ok(false),
+                    _ => return false,
                 }
-                Ok(true)
-            })?;
+                true
+            });
         }
     };
     Some(if flexible == Condition::Always {

@@ -45,8 +45,10 @@ pub(super) fn emit(message: &Message) -> TokenStream {
             versions: Versions(#versions),
             flexible: Versions(#flexible),
             structs: &[#(#structs),*],
-            decode: |reader, version| decode::<#top<'_>>(reader, version),
-            recode: |bytes, version| recode::<#top<'_>>(bytes, version),
+            #[cfg(feature = "codec-table")]
+            decode: |reader, version| crate::view::decode::<#top<'_>>(reader, version),
+            #[cfg(feature = "codec-table")]
+            recode: |bytes, version| crate::view::recode::<#top<'_>>(bytes, version),
         };
     }
 }

@@ -93,8 +93,10 @@ fn codec(known: &Context<'_>) -> TokenStream {
         return quote! {
             impl<'a> #name<'a> {
                 /// Reads the fields of `version` into a value that holds the defaults.
+                #[inline]
                 pub #read
                 /// Writes the fields of `version`.
+                #[inline]
                 pub #write
             }
         };
@@ -114,7 +116,9 @@ fn codec(known: &Context<'_>) -> TokenStream {
             const NAME: &'static str = #text;
             const VERSIONS: RangeInclusive<i16> = #lowest..=#highest;
             const FLEXIBLE: Option<i16> = #flexible;
+            #[inline]
             #read
+            #[inline]
             #write
         }
         #api
@@ -183,7 +187,14 @@ fn imports(code: &TokenStream) -> TokenStream {
         "Request",
         "Response",
     ]);
-    let wire = pick(&["Ints", "Reader", "Records", "Tags", "Writer", "required"]);
+    let wire = pick(&[
+        "FieldReader",
+        "Ints",
+        "Records",
+        "Tags",
+        "Writer",
+        "required",
+    ]);
     let view = pick(&[
         "DefaultValue",
         "Kind",
@@ -193,9 +204,7 @@ fn imports(code: &TokenStream) -> TokenStream {
         "StructDescriptor",
         "Type",
         "Versions",
-        "decode",
         "field",
-        "recode",
     ]);
     let uuid = pick(&["Uuid"])
         .into_iter()

@@ -123,6 +123,7 @@ fn default_impl(known: &Context<'_>) -> TokenStream {
     });
     quote! {
         impl Default for #name<'_> {
+            #[inline]
             fn default() -> Self {
                 Self {
                     #(#fields)*

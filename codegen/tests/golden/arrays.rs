@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use uuid::Uuid;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     decode, field, recode,
 };
-use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
 /// `Arrays`, versions 0-1.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,35 +26,25 @@ impl<'a> Message<'a> for Arrays<'a> {
     const NAME: &'static str = "Arrays";
     const VERSIONS: RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: Option<i16> = Some(1);
-    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
-        self.ids = r.ints(flexible)?;
-        self.topic_ids = r.nullable_ints(flexible)?;
+        self.ids = r.ints(flexible);
+        self.topic_ids = r.nullable_ints(flexible);
         self.names = r
             .array(
                 flexible,
                 if flexible { 1 } else { 2 },
-                |it: &mut Cow<'a, str>, r| {
-                    *it = r.string(flexible)?;
-                    Ok(())
-                },
-            )?;
+                |it: &mut Cow<'a, str>, r| *it = r.string(flexible),
+            );
         if version >= 1 {
             self.blobs = r
-                .array(
-                    true,
-                    1,
-                    |it: &mut Cow<'a, [u8]>, r| {
-                        *it = r.bytes(true)?;
-                        Ok(())
-                    },
-                )?;
+                .array(true, 1, |it: &mut Cow<'a, [u8]>, r| *it = r.bytes(true));
         }
-        self.rows = r.array(flexible, 2, |it: &mut Row<'a>, r| it.read(r, version))?;
+        self.rows = r
+            .array(flexible, 2, |it: &mut Row<'a>, r| it.read_fields(r, version));
         if flexible {
-            self.unknown_tags = r.unknown_tags()?;
+            self.unknown_tags = r.unknown_tags();
         }
-        Ok(())
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
@@ -99,16 +89,15 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
-    pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
-        self.name = r.string(flexible)?;
+        self.name = r.string(flexible);
         if version >= 1 {
-            self.size = r.i64()?;
+            self.size = r.i64();
         }
         if flexible {
-            self.unknown_tags = r.unknown_tags()?;
+            self.unknown_tags = r.unknown_tags();
         }
-        Ok(())
     }
     /// Writes the fields of `version`.
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {

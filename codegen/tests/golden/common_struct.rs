@@ -1,11 +1,11 @@
 use std::ops::RangeInclusive;
 use crate::api::absent;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field,
     recode,
 };
-use crate::wire::{FaultIn, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
 /// `Common`, versions 0-2.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,14 +22,14 @@ impl<'a> Message<'a> for Common<'a> {
     const NAME: &'static str = "Common";
     const VERSIONS: RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: Option<i16> = None;
-    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         if version <= 1 {
-            self.old.read(r, version)?;
+            self.old.read_fields(r, version);
         }
         if version >= 1 {
-            self.pages = r.array(false, 8, |it: &mut Page<'a>, r| it.read(r, version))?;
+            self.pages = r
+                .array(false, 8, |it: &mut Page<'a>, r| it.read_fields(r, version));
         }
-        Ok(())
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version <= 1 {
@@ -61,12 +61,11 @@ pub struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
-    pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
-        self.from.read(r, version)?;
+    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
+        self.from.read_fields(r, version);
         if version >= 2 {
-            self.to.read(r, version)?;
+            self.to.read_fields(r, version);
         }
-        Ok(())
     }
     /// Writes the fields of `version`.
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
@@ -89,13 +88,8 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
-    pub fn read(
-        &mut self,
-        r: &mut Reader<'a>,
-        _version: i16,
-    ) -> Result<(), DecodeError> {
-        self.offset = r.i64()?;
-        Ok(())
+    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
+        self.offset = r.i64();
     }
     /// Writes the fields of `version`.
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {

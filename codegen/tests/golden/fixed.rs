@@ -1,11 +1,11 @@
 use std::ops::RangeInclusive;
 use uuid::Uuid;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, decode,
     field, recode,
 };
-use crate::wire::{FaultIn, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
 /// `Fixed`, versions 0.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ impl<'a> Message<'a> for Fixed<'a> {
     const NAME: &'static str = "Fixed";
     const VERSIONS: RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: Option<i16> = None;
-    fn read(&mut self, r: &mut Reader<'a>, _version: i16) -> Result<(), DecodeError> {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         (
             self.flag,
             self.small,
@@ -55,8 +55,7 @@ impl<'a> Message<'a> for Fixed<'a> {
             self.offset,
             self.share,
             self.topic_id,
-        ) = r.run()?;
-        Ok(())
+        ) = r.run();
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.run((

@@ -1,10 +1,10 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field, recode,
 };
-use crate::wire::{FaultIn, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
 /// `SmallHeader`, versions 0-2.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,16 +30,15 @@ impl<'a> Message<'a> for SmallHeader<'a> {
     const NAME: &'static str = "SmallHeader";
     const VERSIONS: RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: Option<i16> = Some(2);
-    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 2;
-        self.correlation_id = r.i32()?;
+        self.correlation_id = r.i32();
         if version >= 1 {
-            self.client_id = r.nullable_string(false)?;
+            self.client_id = r.nullable_string(false);
         }
         if flexible {
-            self.unknown_tags = r.unknown_tags()?;
+            self.unknown_tags = r.unknown_tags();
         }
-        Ok(())
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;

@@ -1,11 +1,11 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field,
     recode,
 };
-use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
 /// `Names`, versions 0.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,13 +22,12 @@ impl<'a> Message<'a> for Names<'a> {
     const NAME: &'static str = "Names";
     const VERSIONS: RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: Option<i16> = Some(0);
-    fn read(&mut self, r: &mut Reader<'a>, _version: i16) -> Result<(), DecodeError> {
-        self.r#type = r.i8()?;
-        self.r#match = r.string(true)?;
-        self.version = r.i16()?;
-        self.isr_nodes = r.ints(true)?;
-        self.unknown_tags = r.unknown_tags()?;
-        Ok(())
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
+        self.r#type = r.i8();
+        self.r#match = r.string(true);
+        self.version = r.i16();
+        self.isr_nodes = r.ints(true);
+        self.unknown_tags = r.unknown_tags();
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i8(self.r#type);

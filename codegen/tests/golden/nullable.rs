@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use crate::api::absent;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     decode, field, recode,
 };
-use crate::wire::{FaultIn, Reader, Records, Tags, Writer, required};
+use crate::wire::{FaultIn, FieldReader, Records, Tags, Writer, required};
 
 /// `Nullable`, versions 0-4.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,37 +47,47 @@ impl<'a> Message<'a> for Nullable<'a> {
     const NAME: &'static str = "Nullable";
     const VERSIONS: RangeInclusive<i16> = 0..=4;
     const FLEXIBLE: Option<i16> = Some(3);
-    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
-        self.never = r.string(flexible)?;
-        self.always = r.nullable_string(flexible)?;
-        self.empty_not_null = r.nullable_bytes(flexible)?;
+        self.never = r.string(flexible);
+        self.always = r.nullable_string(flexible);
+        self.empty_not_null = r.nullable_bytes(flexible);
         self.null_later = if version >= 2 {
-            r.nullable_string(flexible)?
+            r.nullable_string(flexible)
         } else {
-            Some(r.string(flexible)?)
+            Some(r.string(flexible))
         };
         if version >= 1 {
             self.rows = if version >= 2 {
-                r.nullable_array(flexible, 4, |it: &mut Row<'a>, r| it.read(r, version))?
+                r.nullable_array(
+                    flexible,
+                    4,
+                    |it: &mut Row<'a>, r| it.read_fields(r, version),
+                )
             } else {
-                Some(r.array(flexible, 4, |it: &mut Row<'a>, r| it.read(r, version))?)
+                Some(
+                    r
+                        .array(
+                            flexible,
+                            4,
+                            |it: &mut Row<'a>, r| it.read_fields(r, version),
+                        ),
+                )
             };
         }
         if version >= 2 {
-            self.one = if r.presence()? {
+            self.one = if r.presence() {
                 let mut it = Single::default();
-                it.read(r, version)?;
+                it.read_fields(r, version);
                 Some(it)
             } else {
                 None
             };
         }
-        self.records = r.nullable_records(flexible)?;
+        self.records = r.nullable_records(flexible);
         if flexible {
-            self.unknown_tags = r.unknown_tags()?;
+            self.unknown_tags = r.unknown_tags();
         }
-        Ok(())
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
@@ -141,13 +151,12 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
-    pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
-        self.id = r.i32()?;
+        self.id = r.i32();
         if flexible {
-            self.unknown_tags = r.unknown_tags()?;
+            self.unknown_tags = r.unknown_tags();
         }
-        Ok(())
     }
     /// Writes the fields of `version`.
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
@@ -172,13 +181,12 @@ pub struct Single<'a> {
 
 impl<'a> Single<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
-    pub fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
-        self.id = r.i32()?;
+        self.id = r.i32();
         if flexible {
-            self.unknown_tags = r.unknown_tags()?;
+            self.unknown_tags = r.unknown_tags();
         }
-        Ok(())
     }
     /// Writes the fields of `version`.
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {

@@ -1,7 +1,7 @@
 use std::ops::RangeInclusive;
-use crate::{ApiKey, DecodeError, EncodeError, Message, Request};
+use crate::{ApiKey, EncodeError, Message, Request};
 use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions, decode, recode};
-use crate::wire::{FaultIn, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
 /// `MetadataRequest`, versions 0-1.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -14,9 +14,7 @@ impl<'a> Message<'a> for MetadataRequest<'a> {
     const NAME: &'static str = "MetadataRequest";
     const VERSIONS: RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: Option<i16> = None;
-    fn read(&mut self, _r: &mut Reader<'a>, _version: i16) -> Result<(), DecodeError> {
-        Ok(())
-    }
+    fn read_fields(&mut self, _r: &mut FieldReader<'a>, _version: i16) {}
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.no_tags(&self.unknown_tags).of("MetadataRequest", "unknown_tags", version)?;
         Ok(())

@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use crate::api::absent;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     decode, field, recode,
 };
-use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
 /// `Tagged`, versions 0-3.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,32 +41,31 @@ impl<'a> Message<'a> for Tagged<'a> {
     const NAME: &'static str = "Tagged";
     const VERSIONS: RangeInclusive<i16> = 0..=3;
     const FLEXIBLE: Option<i16> = Some(1);
-    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
-        self.plain = r.i8()?;
+        self.plain = r.i8();
         if version <= 2 {
-            self.moved = r.ints(flexible)?;
+            self.moved = r.ints(flexible);
         }
         if flexible {
             self.unknown_tags = r
                 .tags(|tag, r| {
                     match tag {
-                        0 => self.first = r.nullable_string(true)?,
-                        1 if version >= 3 => self.moved = r.ints(true)?,
-                        2 if version >= 2 => self.later = r.i64()?,
+                        0 => self.first = r.nullable_string(true),
+                        1 if version >= 3 => self.moved = r.ints(true),
+                        2 if version >= 2 => self.later = r.i64(),
                         3 if version >= 3 => {
                             self.node = {
                                 let mut it = Node::default();
-                                it.read(r, version)?;
+                                it.read_fields(r, version);
                                 it
                             };
                         }
-                        _ => return Ok(false),
+                        _ => return false,
                     }
-                    Ok(true)
-                })?;
+                    true
+                });
         }
-        Ok(())
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
@@ -155,14 +154,9 @@ impl Default for Node<'_> {
 
 impl<'a> Node<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
-    pub fn read(
-        &mut self,
-        r: &mut Reader<'a>,
-        _version: i16,
-    ) -> Result<(), DecodeError> {
-        self.id = r.i32()?;
-        self.unknown_tags = r.unknown_tags()?;
-        Ok(())
+    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
+        self.id = r.i32();
+        self.unknown_tags = r.unknown_tags();
     }
     /// Writes the fields of `version`.
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {

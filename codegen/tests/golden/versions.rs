@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use crate::api::absent;
-use crate::{DecodeError, EncodeError, Message};
+use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     decode, field, recode,
 };
-use crate::wire::{FaultIn, Ints, Reader, Tags, Writer};
+use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
 /// `Versions2`, versions 1-6.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,21 +47,20 @@ impl<'a> Message<'a> for Versions2<'a> {
     const NAME: &'static str = "Versions2";
     const VERSIONS: RangeInclusive<i16> = 1..=6;
     const FLEXIBLE: Option<i16> = None;
-    fn read(&mut self, r: &mut Reader<'a>, version: i16) -> Result<(), DecodeError> {
-        self.always = r.i32()?;
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
+        self.always = r.i32();
         if version >= 3 {
-            (self.since, self.since_too, self.since_dropped) = r.run()?;
+            (self.since, self.since_too, self.since_dropped) = r.run();
         }
         if version <= 2 {
-            self.until = r.string(false)?;
+            self.until = r.string(false);
         }
         if (2..=4).contains(&version) {
-            self.between = r.bool()?;
+            self.between = r.bool();
         }
         if version == 5 {
-            self.once = r.ints(false)?;
+            self.once = r.ints(false);
         }
-        Ok(())
     }
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i32(self.always);

@@ -1,8 +1,11 @@
 //! The form of the descriptors; their content is generated from `schemas/`.
 
-use crate::api::{ApiKey, Message};
-use crate::error::{DecodeError, EncodeError};
-use crate::wire::{Reader, Writer};
+use crate::api::ApiKey;
+#[cfg(feature = "codec-table")]
+use crate::error::DecodeError;
+use crate::error::EncodeError;
+#[cfg(feature = "codec-table")]
+use crate::wire::Reader;
 
 pub(crate) use Shape::{Many, One};
 
@@ -22,8 +25,10 @@ pub struct MessageDescriptor {
     /// Its structs, the top struct first.
     pub structs: &'static [StructDescriptor],
     /// Reads the message with the generated code, and drops it. What follows it is left in the reader.
+    #[cfg(feature = "codec-table")]
     pub decode: fn(&mut Reader<'_>, i16) -> Result<(), DecodeError>,
     /// Reads the message from bytes and writes it again, with the generated code.
+    #[cfg(feature = "codec-table")]
     pub recode: fn(&[u8], i16) -> Result<Recoded, DecodeError>,
 }
 
@@ -145,30 +150,6 @@ pub struct Recoded {
     pub is_default: bool,
     /// How many bytes were left after the message.
     pub left: usize,
-}
-
-/// Reads a message and drops it.
-pub(crate) fn decode<'a, M: Message<'a>>(
-    reader: &mut Reader<'a>,
-    version: i16,
-) -> Result<(), DecodeError> {
-    M::decode(reader, version).map(drop)
-}
-
-/// Reads a message and writes it again, in the same version.
-pub(crate) fn recode<'a, M: Message<'a> + PartialEq>(
-    bytes: &'a [u8],
-    version: i16,
-) -> Result<Recoded, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let message = M::decode(&mut reader, version)?;
-    let mut writer = Writer::new();
-    let written = message.encode(&mut writer, version);
-    Ok(Recoded {
-        bytes: written.map(|()| writer.finish_contiguous().to_vec()),
-        is_default: message == M::default(),
-        left: reader.remaining().len(),
-    })
 }
 
 /// A field that is in its place, never null, and has the default of its type.

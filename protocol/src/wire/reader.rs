@@ -42,6 +42,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The same reader, to be put back in the place of this one.
+    #[inline]
+    pub(super) const fn take_over(&self) -> Self {
+        Self { ..*self }
+    }
+
+    /// Leaves no bytes.
+    #[inline]
+    pub(super) const fn exhaust(&mut self) {
+        self.rest = &[];
+    }
+
     /// Where the next field begins, from the start of what the outermost reader was given.
     pub const fn offset(&self) -> usize {
         self.end - self.rest.len()
@@ -360,37 +372,17 @@ impl<'a> Reader<'a> {
         Ok(Some(count))
     }
 
-    /// An array that may be null. `bytes_min` is the fewest wire bytes an element takes, at least 1;
-    /// `read` fills an element that holds its default.
+    /// As [`element_count`](Self::element_count) of an array that may not be null.
     #[inline]
-    pub fn nullable_array<T: Default>(
+    pub(super) fn required_count(
         &mut self,
         flexible: bool,
         bytes_min: usize,
-        mut read: impl FnMut(&mut T, &mut Self) -> Result<(), DecodeError>,
-    ) -> Result<Option<Vec<T>>, DecodeError> {
-        let Some(count) = self.element_count(flexible, bytes_min, size_of::<T>())? else {
-            return Ok(None);
-        };
-        let mut elements = Vec::with_capacity(count);
-        elements.resize_with(count, T::default);
-        for element in &mut elements {
-            read(element, self)?;
-        }
-        Ok(Some(elements))
-    }
-
-    /// An array; as [`nullable_array`](Self::nullable_array) otherwise.
-    #[inline]
-    pub fn array<T: Default>(
-        &mut self,
-        flexible: bool,
-        bytes_min: usize,
-        read: impl FnMut(&mut T, &mut Self) -> Result<(), DecodeError>,
-    ) -> Result<Vec<T>, DecodeError> {
+        memory_bytes: usize,
+    ) -> Result<usize, DecodeError> {
         let at = self.offset();
-        let array = self.nullable_array(flexible, bytes_min, read)?;
-        self.not_null(array, at)
+        let count = self.element_count(flexible, bytes_min, memory_bytes)?;
+        self.not_null(count, at)
     }
 
     #[inline]

@@ -161,9 +161,10 @@ fn ints_are_views_and_check_their_count() {
 }
 
 fn strings(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
-    reader.array(false, 2, |element: &mut String, reader| {
-        *element = reader.string(false)?.into_owned();
-        Ok(())
+    reader.fields(|fields| {
+        fields.array(false, 2, |element: &mut String, fields| {
+            *element = fields.string(false).into_owned();
+        })
     })
 }
 
@@ -206,9 +207,10 @@ fn the_budget_grows_with_the_input_up_to_its_limit() {
     // The worst ratio on the wire: one byte for an element of many.
     let mut bytes = 300_000_u32.to_be_bytes().to_vec();
     bytes.resize(4 + 300_000, 0);
-    let result = Reader::new(&bytes).array(false, 1, |element: &mut [u64; 16], reader| {
-        element[0] = reader.i8()?.unsigned_abs().into();
-        Ok(())
+    let result = Reader::new(&bytes).fields(|fields| {
+        fields.array(false, 1, |element: &mut [u64; 16], fields| {
+            element[0] = fields.i8().unsigned_abs().into();
+        })
     });
     assert_eq!(kind(result), DecodeErrorKind::OverBudget);
 }
