@@ -21,15 +21,11 @@ mod write;
 pub use arbitrary::arbitrary;
 #[cfg(feature = "codec-table")]
 pub(crate) use codec_table::{decode, recode};
-#[cfg(feature = "codec-table")]
-pub use descriptor::Recoded;
 pub use descriptor::{
     DefaultValue, FieldDescriptor, Kind, MessageDescriptor, Recoded, Shape, StructDescriptor, Type,
     Versions,
 };
 pub(crate) use descriptor::{Many, One, field};
-#[cfg(feature = "codec-table")]
-pub(crate) use descriptor::{decode, recode};
 pub use explain::{Explained, explain};
 pub use log::to_log;
 pub use parse::{JsonError, JsonProblem};

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    decode, field, recode,
+    field,
 };
 use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
@@ -26,6 +26,7 @@ impl<'a> Message<'a> for Arrays<'a> {
     const NAME: &'static str = "Arrays";
     const VERSIONS: RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: Option<i16> = Some(1);
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
         self.ids = r.ints(flexible);
@@ -46,6 +47,7 @@ impl<'a> Message<'a> for Arrays<'a> {
             self.unknown_tags = r.unknown_tags();
         }
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         w.ints(&self.ids, flexible).of("Arrays", "Ids", version)?;
@@ -89,6 +91,7 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
+    #[inline]
     pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
         self.name = r.string(flexible);
@@ -100,6 +103,7 @@ impl<'a> Row<'a> {
         }
     }
     /// Writes the fields of `version`.
+    #[inline]
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         w.string(&self.name, flexible).of("Arrays", "Row.Name", version)?;
@@ -147,6 +151,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
-    decode: |reader, version| decode::<Arrays<'_>>(reader, version),
-    recode: |bytes, version| recode::<Arrays<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<Arrays<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<Arrays<'_>>(bytes, version),
 };

@@ -2,8 +2,7 @@ use std::ops::RangeInclusive;
 use crate::api::absent;
 use crate::{EncodeError, Message};
 use crate::view::{
-    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field,
-    recode,
+    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
 };
 use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
@@ -22,6 +21,7 @@ impl<'a> Message<'a> for Common<'a> {
     const NAME: &'static str = "Common";
     const VERSIONS: RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: Option<i16> = None;
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         if version <= 1 {
             self.old.read_fields(r, version);
@@ -31,6 +31,7 @@ impl<'a> Message<'a> for Common<'a> {
                 .array(false, 8, |it: &mut Page<'a>, r| it.read_fields(r, version));
         }
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version <= 1 {
             self.old.write(w, version)?;
@@ -61,6 +62,7 @@ pub struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
+    #[inline]
     pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         self.from.read_fields(r, version);
         if version >= 2 {
@@ -68,6 +70,7 @@ impl<'a> Page<'a> {
         }
     }
     /// Writes the fields of `version`.
+    #[inline]
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         self.from.write(w, version)?;
         if version >= 2 {
@@ -88,10 +91,12 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
+    #[inline]
     pub fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         self.offset = r.i64();
     }
     /// Writes the fields of `version`.
+    #[inline]
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i64(self.offset);
         w.no_tags(&self.unknown_tags).of("Common", "Cursor.unknown_tags", version)?;
@@ -132,6 +137,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[field("Offset", One(Type::Int64), 0, 2)],
         },
     ],
-    decode: |reader, version| decode::<Common<'_>>(reader, version),
-    recode: |bytes, version| recode::<Common<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<Common<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<Common<'_>>(bytes, version),
 };

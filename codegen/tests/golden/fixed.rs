@@ -2,8 +2,7 @@ use std::ops::RangeInclusive;
 use uuid::Uuid;
 use crate::{EncodeError, Message};
 use crate::view::{
-    DefaultValue, Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, decode,
-    field, recode,
+    DefaultValue, Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
 };
 use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
@@ -24,6 +23,7 @@ pub struct Fixed<'a> {
 }
 
 impl Default for Fixed<'_> {
+    #[inline]
     fn default() -> Self {
         Self {
             flag: true,
@@ -44,6 +44,7 @@ impl<'a> Message<'a> for Fixed<'a> {
     const NAME: &'static str = "Fixed";
     const VERSIONS: RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: Option<i16> = None;
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         (
             self.flag,
@@ -57,6 +58,7 @@ impl<'a> Message<'a> for Fixed<'a> {
             self.topic_id,
         ) = r.run();
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.run((
             self.flag,
@@ -102,6 +104,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
-    decode: |reader, version| decode::<Fixed<'_>>(reader, version),
-    recode: |bytes, version| recode::<Fixed<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<Fixed<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<Fixed<'_>>(bytes, version),
 };

@@ -1,9 +1,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use crate::{EncodeError, Message};
-use crate::view::{
-    Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field, recode,
-};
+use crate::view::{Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field};
 use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
 /// `SmallHeader`, versions 0-2.
@@ -17,6 +15,7 @@ pub struct SmallHeader<'a> {
 }
 
 impl Default for SmallHeader<'_> {
+    #[inline]
     fn default() -> Self {
         Self {
             correlation_id: 0,
@@ -30,6 +29,7 @@ impl<'a> Message<'a> for SmallHeader<'a> {
     const NAME: &'static str = "SmallHeader";
     const VERSIONS: RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: Option<i16> = Some(2);
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 2;
         self.correlation_id = r.i32();
@@ -40,6 +40,7 @@ impl<'a> Message<'a> for SmallHeader<'a> {
             self.unknown_tags = r.unknown_tags();
         }
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         w.i32(self.correlation_id);
@@ -77,6 +78,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
-    decode: |reader, version| decode::<SmallHeader<'_>>(reader, version),
-    recode: |bytes, version| recode::<SmallHeader<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<SmallHeader<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<SmallHeader<'_>>(bytes, version),
 };

@@ -2,8 +2,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use crate::{EncodeError, Message};
 use crate::view::{
-    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, decode, field,
-    recode,
+    Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
 };
 use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
@@ -22,6 +21,7 @@ impl<'a> Message<'a> for Names<'a> {
     const NAME: &'static str = "Names";
     const VERSIONS: RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: Option<i16> = Some(0);
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         self.r#type = r.i8();
         self.r#match = r.string(true);
@@ -29,6 +29,7 @@ impl<'a> Message<'a> for Names<'a> {
         self.isr_nodes = r.ints(true);
         self.unknown_tags = r.unknown_tags();
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i8(self.r#type);
         w.string(&self.r#match, true).of("Names", "match", version)?;
@@ -59,6 +60,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
-    decode: |reader, version| decode::<Names<'_>>(reader, version),
-    recode: |bytes, version| recode::<Names<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<Names<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<Names<'_>>(bytes, version),
 };

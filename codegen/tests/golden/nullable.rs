@@ -4,7 +4,7 @@ use crate::api::absent;
 use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    decode, field, recode,
+    field,
 };
 use crate::wire::{FaultIn, FieldReader, Records, Tags, Writer, required};
 
@@ -29,6 +29,7 @@ pub struct Nullable<'a> {
 }
 
 impl Default for Nullable<'_> {
+    #[inline]
     fn default() -> Self {
         Self {
             never: Cow::Borrowed(""),
@@ -47,6 +48,7 @@ impl<'a> Message<'a> for Nullable<'a> {
     const NAME: &'static str = "Nullable";
     const VERSIONS: RangeInclusive<i16> = 0..=4;
     const FLEXIBLE: Option<i16> = Some(3);
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
         self.never = r.string(flexible);
@@ -89,6 +91,7 @@ impl<'a> Message<'a> for Nullable<'a> {
             self.unknown_tags = r.unknown_tags();
         }
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         w.string(&self.never, flexible).of("Nullable", "Never", version)?;
@@ -151,6 +154,7 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
+    #[inline]
     pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
         self.id = r.i32();
@@ -159,6 +163,7 @@ impl<'a> Row<'a> {
         }
     }
     /// Writes the fields of `version`.
+    #[inline]
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         w.i32(self.id);
@@ -181,6 +186,7 @@ pub struct Single<'a> {
 
 impl<'a> Single<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
+    #[inline]
     pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
         self.id = r.i32();
@@ -189,6 +195,7 @@ impl<'a> Single<'a> {
         }
     }
     /// Writes the fields of `version`.
+    #[inline]
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         w.i32(self.id);
@@ -241,6 +248,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[field("Id", One(Type::Int32), 2, 4)],
         },
     ],
-    decode: |reader, version| decode::<Nullable<'_>>(reader, version),
-    recode: |bytes, version| recode::<Nullable<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<Nullable<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<Nullable<'_>>(bytes, version),
 };

@@ -1,6 +1,6 @@
 use std::ops::RangeInclusive;
 use crate::{ApiKey, EncodeError, Message, Request};
-use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions, decode, recode};
+use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions};
 use crate::wire::{FaultIn, FieldReader, Tags, Writer};
 
 /// `MetadataRequest`, versions 0-1.
@@ -14,7 +14,9 @@ impl<'a> Message<'a> for MetadataRequest<'a> {
     const NAME: &'static str = "MetadataRequest";
     const VERSIONS: RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: Option<i16> = None;
+    #[inline]
     fn read_fields(&mut self, _r: &mut FieldReader<'a>, _version: i16) {}
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.no_tags(&self.unknown_tags).of("MetadataRequest", "unknown_tags", version)?;
         Ok(())
@@ -40,6 +42,10 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[],
         },
     ],
-    decode: |reader, version| decode::<MetadataRequest<'_>>(reader, version),
-    recode: |bytes, version| recode::<MetadataRequest<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<
+        MetadataRequest<'_>,
+    >(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<MetadataRequest<'_>>(bytes, version),
 };

@@ -4,7 +4,7 @@ use crate::api::absent;
 use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    decode, field, recode,
+    field,
 };
 use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
@@ -25,6 +25,7 @@ pub struct Tagged<'a> {
 }
 
 impl Default for Tagged<'_> {
+    #[inline]
     fn default() -> Self {
         Self {
             plain: 0,
@@ -41,6 +42,7 @@ impl<'a> Message<'a> for Tagged<'a> {
     const NAME: &'static str = "Tagged";
     const VERSIONS: RangeInclusive<i16> = 0..=3;
     const FLEXIBLE: Option<i16> = Some(1);
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
         self.plain = r.i8();
@@ -67,6 +69,7 @@ impl<'a> Message<'a> for Tagged<'a> {
                 });
         }
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         w.i8(self.plain);
@@ -144,6 +147,7 @@ pub struct Node<'a> {
 }
 
 impl Default for Node<'_> {
+    #[inline]
     fn default() -> Self {
         Self {
             id: -1,
@@ -154,11 +158,13 @@ impl Default for Node<'_> {
 
 impl<'a> Node<'a> {
     /// Reads the fields of `version` into a value that holds the defaults.
+    #[inline]
     pub fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         self.id = r.i32();
         self.unknown_tags = r.unknown_tags();
     }
     /// Writes the fields of `version`.
+    #[inline]
     pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i32(self.id);
         w.unknown_tags(&self.unknown_tags, "Tagged", version)?;
@@ -200,6 +206,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             fields: &[field("Id", One(Type::Int32), 3, 3).default(DefaultValue::Int(-1))],
         },
     ],
-    decode: |reader, version| decode::<Tagged<'_>>(reader, version),
-    recode: |bytes, version| recode::<Tagged<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<Tagged<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<Tagged<'_>>(bytes, version),
 };

@@ -4,7 +4,7 @@ use crate::api::absent;
 use crate::{EncodeError, Message};
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
-    decode, field, recode,
+    field,
 };
 use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
 
@@ -29,6 +29,7 @@ pub struct Versions2<'a> {
 }
 
 impl Default for Versions2<'_> {
+    #[inline]
     fn default() -> Self {
         Self {
             always: 0,
@@ -47,6 +48,7 @@ impl<'a> Message<'a> for Versions2<'a> {
     const NAME: &'static str = "Versions2";
     const VERSIONS: RangeInclusive<i16> = 1..=6;
     const FLEXIBLE: Option<i16> = None;
+    #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         self.always = r.i32();
         if version >= 3 {
@@ -62,6 +64,7 @@ impl<'a> Message<'a> for Versions2<'a> {
             self.once = r.ints(false);
         }
     }
+    #[inline]
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i32(self.always);
         if version >= 3 {
@@ -111,6 +114,8 @@ pub static DESCRIPTOR: MessageDescriptor = MessageDescriptor {
             ],
         },
     ],
-    decode: |reader, version| decode::<Versions2<'_>>(reader, version),
-    recode: |bytes, version| recode::<Versions2<'_>>(bytes, version),
+    #[cfg(feature = "codec-table")]
+    decode: |reader, version| crate::view::decode::<Versions2<'_>>(reader, version),
+    #[cfg(feature = "codec-table")]
+    recode: |bytes, version| crate::view::recode::<Versions2<'_>>(bytes, version),
 };
