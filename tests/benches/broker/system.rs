@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use protocol::messages::ApiVersionsRequest;
 use tests::Broker;
 use tests::kafka::Kafka;
+use tests::wire::Connection;
 use tokio_postgres::NoTls;
 
 use crate::ceiling;
@@ -32,9 +34,11 @@ enum Process {
 
 impl System {
     pub(crate) fn pg_kafka() -> Self {
+        let mut broker = Broker::start();
+        assert!(broker.is_ready_or_ended(), "the broker has ended");
         Self {
             name: "pg_kafka".to_owned(),
-            process: Process::PgKafka(Box::new(Broker::start())),
+            process: Process::PgKafka(Box::new(broker)),
         }
     }
 
@@ -123,6 +127,8 @@ pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) 
     {
         broker.stop();
         broker.start_again();
+        // it answers when its PostgreSQL runs
+        Connection::to_port(broker.port()).call(&ApiVersionsRequest::default(), 0);
     }
     settle();
     let system = &systems[at];
