@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::ApiKey;
+use protocol::header::{RequestPrefix, write_response_header};
 use protocol::messages::RequestHeader;
-use protocol::wire::{Reader, Tags, Writer};
+use protocol::wire::{Reader, Writer};
 use protocol::{EncodeError, Message};
 
 use crate::context::{Request, Session};
@@ -144,8 +145,10 @@ enum Route {
 }
 
 fn route(frame: &[u8]) -> Result<Route, ConnectionError> {
-    let (key, version, correlation_id) = fixed_head(frame)
-        .ok_or_else(|| ConnectionError::Malformed("its header is cut off".to_owned()))?;
+    let prefix = RequestPrefix::read(frame)
+        .map_err(|_| ConnectionError::Malformed("its header is cut off".to_owned()))?;
+    let (key, version, correlation_id) =
+        (prefix.api_key, prefix.api_version, prefix.correlation_id);
     let Some(api) = APIS.iter().find(|api| api.key as i16 == key) else {
         let name = ApiKey::from_i16(key).map_or("unknown", ApiKey::name);
         return Err(ConnectionError::Malformed(format!(
@@ -178,18 +181,6 @@ fn route(frame: &[u8]) -> Result<Route, ConnectionError> {
     Ok(Route::Handler(api, version, head, client_id))
 }
 
-/// Key, version and correlation id, which every header begins with.
-fn fixed_head(frame: &[u8]) -> Option<(i16, i16, i32)> {
-    let (key, rest) = frame.split_first_chunk()?;
-    let (version, rest) = rest.split_first_chunk()?;
-    let (correlation_id, _) = rest.split_first_chunk()?;
-    Some((
-        i16::from_be_bytes(*key),
-        i16::from_be_bytes(*version),
-        i32::from_be_bytes(*correlation_id),
-    ))
-}
-
 fn answer<'a, M: Message<'a>>(
     reply: Reply<M>,
     key: ApiKey,
@@ -220,10 +211,7 @@ fn encode<'a, M: Message<'a>>(
     let fault = |fault: protocol::EncodeFault| fault.of(M::NAME, "header", version);
     let mut writer = Writer::new();
     let size = writer.begin_i32_length();
-    writer.i32(correlation_id);
-    if key.response_header_version(version) > 0 {
-        writer.unknown_tags(&Tags::default(), M::NAME, version)?;
-    }
+    write_response_header(&mut writer, key, version, correlation_id)?;
     message.write(&mut writer, version)?;
     writer.end_i32_length(size).map_err(fault)?;
     Ok(writer.finish())
