@@ -41,12 +41,13 @@ bench:
 	cargo bench --locked -p protocol
 	cargo bench --locked -p tests --bench broker -- $(ARGS)
 
-# Fuzzes one target for so many seconds, from its seeds and what was found before; API=Fetch leaves one message of it.
+# Fuzzes one target for so many seconds, from its seeds and what was found before; API=Fetch leaves one message of it, and SEED=1 makes
+# libFuzzer draw the same numbers every time.
 # A finding is left in fuzz/artifacts; moved to fuzz/regressions/TARGET it is part of make test.
 fuzz:
 	.ci/deps fuzz
 	FUZZ_API=$(API) FUZZ_SEEDS=$(CURDIR)/fuzz/corpus/$(TARGET) cargo fuzz run --sanitizer none --features libfuzzer --target-dir fuzz/target \
-	  $(TARGET) -- -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
+	  $(TARGET) -- -max_total_time=$(SECONDS) -seed=$(or $(SEED),0) -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
 
 # All targets one after another, so many seconds each.
 fuzz-all:

@@ -80,10 +80,8 @@ where
     tokio::select! {
         read_result = &mut read => {
             let patience = if shutdown.is_cancelled() { limits.shutdown_timeout } else { DRAIN_AFTER_END };
-            if let Ok(Err(error)) = timeout(patience, write).await {
-                tracing::debug!(%error, "answers could not be written");
-            }
-            read_result
+            let write_result = timeout(patience, write).await.unwrap_or(Ok(()));
+            read_result.and(write_result)
         }
         write_result = &mut write => write_result,
     }
