@@ -93,9 +93,9 @@ fn names() {
     check_text(
         &message(
             "",
-            r#"{ "name": "Reader", "versions": "0+", "fields": [] }"#,
+            r#"{ "name": "Writer", "versions": "0+", "fields": [] }"#,
         ),
-        "M.json: Reader: the generated code uses this name itself",
+        "M.json: Writer: the generated code uses this name itself",
     );
     check_text(
         &message(

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError, EncodeFault};
-use crate::wire::{FieldReader, Reader, Writer};
+use crate::wire::{Reader, Struct, Writer};
 
 include!(concat!(env!("OUT_DIR"), "/api_key.rs"));
 
@@ -32,7 +32,7 @@ impl fmt::Display for ApiKey {
 ///
 /// Fields that a version does not have hold their default after reading. Writing a version that cannot carry a field
 /// whose value is not the default is an error, unless Kafka's schema lets the value be dropped.
-pub trait Message<'a>: Default {
+pub trait Message<'a>: Struct<'a> {
     /// Kafka's name for the message.
     const NAME: &'static str;
     /// The versions that the schema describes, an unstable last one included.
@@ -46,11 +46,10 @@ pub trait Message<'a>: Default {
         r.fields(|r| self.read_fields(r, version))
     }
 
-    /// As [`read`](Self::read), with a reader that keeps its errors.
-    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16);
-
     /// Writes the fields of `version`, which must be one of [`VERSIONS`](Self::VERSIONS).
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError>;
+    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        w.fields(Self::NAME, version, |w| self.write_fields(w, version))
+    }
 
     /// Reads a message, refusing versions that it does not have. What follows it is left in the reader.
     fn decode(r: &mut Reader<'a>, version: i16) -> Result<Self, DecodeError> {
@@ -81,14 +80,4 @@ pub trait Request<'a>: Message<'a> {
 pub trait Response<'a>: Message<'a> {
     /// The key of the request.
     const API_KEY: ApiKey;
-}
-
-/// A fault if a field is set that the version does not have.
-#[inline]
-pub(crate) const fn absent(is_set: bool) -> Result<(), EncodeFault> {
-    if is_set {
-        Err(EncodeFault::NotInVersion)
-    } else {
-        Ok(())
-    }
 }

@@ -107,22 +107,3 @@ impl EncodeFault {
         }
     }
 }
-
-/// Names the place of a fault in a `Result`, as [`EncodeFault::of`] does.
-pub trait FaultIn<T> {
-    /// Turns a fault into an error that names message, field and version.
-    fn of(self, message: &'static str, field: &'static str, version: i16)
-    -> Result<T, EncodeError>;
-}
-
-impl<T> FaultIn<T> for Result<T, EncodeFault> {
-    #[inline]
-    fn of(
-        self,
-        message: &'static str,
-        field: &'static str,
-        version: i16,
-    ) -> Result<T, EncodeError> {
-        self.map_err(|fault| fault.of(message, field, version))
-    }
-}

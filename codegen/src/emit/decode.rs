@@ -5,7 +5,7 @@ use quote::quote;
 
 use super::groups::{Groups, Piece, question};
 use super::{
-    Context, fixed_method, flexible_argument, flexible_binding, is_option, parameter, value_type,
+    Context, fixed_method, flexible_argument, flexible_binding, is_option, parameter, tags_argument,
 };
 use crate::model::{Field, Fixed, Shape, Type};
 use crate::names;
@@ -16,7 +16,7 @@ pub(super) fn emit(known: &Context<'_>) -> TokenStream {
     for field in &known.of.fields {
         let versions = field.positional();
         if !versions.is_empty() {
-            groups.push(versions, Some(positional(known, field, versions)), None);
+            groups.push(versions, Some(positional(field, versions)), None);
         }
     }
     let fields = groups.render(known.of.versions, run);
@@ -26,6 +26,7 @@ pub(super) fn emit(known: &Context<'_>) -> TokenStream {
     let r = parameter("r", &body);
     let version = parameter("version", &quote!(#flexible #body));
     quote! {
+        #[inline]
         fn read_fields(&mut self, #r: &mut FieldReader<'a>, #version: i16) {
             #flexible
             #body
@@ -47,7 +48,7 @@ fn run(fields: &[(Ident, Fixed)]) -> TokenStream {
     }
 }
 
-fn positional(known: &Context<'_>, field: &Field, versions: Versions) -> Piece {
+fn positional(field: &Field, versions: Versions) -> Piece {
     let ident = names::ident(&field.rust_name);
     if let Shape::One(Type::Fixed(fixed)) = field.shape {
         return Piece::Fixed(ident, fixed);
@@ -57,21 +58,20 @@ fn positional(known: &Context<'_>, field: &Field, versions: Versions) -> Piece {
     if in_place {
         return Piece::Code(quote!(self.#ident.read_fields(r, version);));
     }
-    let value = optional(known, field, &flexible, versions, false);
+    let value = optional(field, &flexible, versions, false);
     Piece::Code(quote!(self.#ident = #value;))
 }
 
 /// An expression that reads the field in some of `versions`, as an option if it may be null in any version.
 fn optional(
-    known: &Context<'_>,
     field: &Field,
     flexible: &TokenStream,
     versions: Versions,
     in_tag: bool,
 ) -> TokenStream {
-    let nullable = || value(known, field, flexible, true, in_tag);
+    let nullable = || value(field, flexible, true, in_tag);
     let required = || {
-        let value = value(known, field, flexible, false, in_tag);
+        let value = value(field, flexible, false, in_tag);
         if is_option(field) {
             quote!(Some(#value))
         } else {
@@ -90,13 +90,7 @@ fn optional(
 }
 
 /// An expression that reads the field, as an option if `nullable`.
-fn value(
-    known: &Context<'_>,
-    field: &Field,
-    flexible: &TokenStream,
-    nullable: bool,
-    in_tag: bool,
-) -> TokenStream {
+fn value(field: &Field, flexible: &TokenStream, nullable: bool, in_tag: bool) -> TokenStream {
     let method = |plain: &str, may_be_null: &str| {
         let method = names::ident(if nullable { may_be_null } else { plain });
         quote!(r.#method)
@@ -118,74 +112,30 @@ fn value(
             let method = method("records", "nullable_records");
             quote!(#method(#flexible))
         }
-        Shape::One(Type::Struct(name)) => one_struct(name, nullable, in_tag),
+        Shape::One(Type::Struct(_)) => {
+            let method = method(
+                "structure",
+                if in_tag {
+                    "tagged_structure"
+                } else {
+                    "nullable_structure"
+                },
+            );
+            quote!(#method(version))
+        }
         Shape::Many(Type::Fixed(_)) => {
             let method = method("ints", "nullable_ints");
             quote!(#method(#flexible))
         }
-        Shape::Many(element) => {
+        Shape::Many(_) => {
             let method = method("array", "nullable_array");
-            let (least, read) = element_reader(known, element, field, flexible);
-            let element = value_type(element);
-            quote!(#method(#flexible, #least, |it: &mut #element, r| #read))
-        }
-    }
-}
-
-fn one_struct(name: &str, nullable: bool, in_tag: bool) -> TokenStream {
-    let name = names::ident(name);
-    let read = quote! {
-        let mut it = #name::default();
-        it.read_fields(r, version);
-    };
-    if !nullable {
-        return quote!({ #read it });
-    }
-    let presence = names::ident(if in_tag {
-        "tagged_presence"
-    } else {
-        "presence"
-    });
-    quote! {
-        if r.#presence() {
-            #read
-            Some(it)
-        } else {
-            None
-        }
-    }
-}
-
-/// The least size of an element, and an expression that reads one into `it`.
-fn element_reader(
-    known: &Context<'_>,
-    element: &Type,
-    field: &Field,
-    flexible: &TokenStream,
-) -> (TokenStream, TokenStream) {
-    match element {
-        Type::Struct(name) => {
-            let inner = known.message.structs.iter().find(|it| it.name == *name);
-            let least = proc_macro2::Literal::usize_unsuffixed(inner.map_or(1, |it| it.min_wire));
-            (quote!(#least), quote!(it.read_fields(r, version)))
-        }
-        _ => {
-            let least = if field.flexible.covers(field.positional()) || element == &Type::Bytes {
-                quote!(1)
-            } else {
-                quote!(if #flexible { 1 } else { 2 })
-            };
-            let method = names::ident(if element == &Type::Bytes {
-                "bytes"
-            } else {
-                "string"
-            });
-            (least, quote!(*it = r.#method(#flexible)))
+            quote!(#method(#flexible, version))
         }
     }
 }
 
 fn tags(known: &Context<'_>) -> Option<TokenStream> {
+    let argument = tags_argument(known);
     let flexible = known.message.flexible.condition(known.of.versions);
     if flexible == Condition::Never {
         return None;
@@ -198,25 +148,24 @@ fn tags(known: &Context<'_>) -> Option<TokenStream> {
         .filter_map(|field| Some((field.tagged?, field)))
         .collect();
     tagged.sort_by_key(|((tag, _), _)| *tag);
-    let read = if tagged.is_empty() {
-        quote!(self.unknown_tags = r.unknown_tags();)
-    } else {
-        let arms = tagged.iter().map(|((tag, range), field)| {
-            let ident = names::ident(&field.rust_name);
-            let tag = proc_macro2::Literal::u32_unsuffixed(*tag);
-            let value = optional(known, field, &quote!(true), *range, true);
-            let guard = question(range.condition(versions)).map(|question| quote!(if #question));
-            quote!(#tag #guard => self.#ident = #value,)
+    if tagged.is_empty() {
+        return Some(quote!(self.unknown_tags = r.unknown_tags(#argument);));
+    }
+    let arms = tagged.iter().map(|((tag, range), field)| {
+        let ident = names::ident(&field.rust_name);
+        let tag = proc_macro2::Literal::u32_unsuffixed(*tag);
+        let value = optional(field, &quote!(true), *range, true);
+        let guard = question(range.condition(versions)).map(|question| quote!(if #question));
+        quote!(#tag #guard => self.#ident = #value,)
+    });
+    let read = quote! {
+        self.unknown_tags = r.tags(|tag, r| {
+            match tag {
+                #(#arms)*
+                _ => return false,
+            }
+            true
         });
-        quote! {
-            self.unknown_tags = r.tags(|tag, r| {
-                match tag {
-                    #(#arms)*
-                    _ => return false,
-                }
-                true
-            });
-        }
     };
     Some(if flexible == Condition::Always {
         read

@@ -4,9 +4,10 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
-use super::groups::{Groups, Piece, question};
+use super::groups::{Groups, Piece, opposite, question};
 use super::{
     Context, fixed_method, flexible_argument, flexible_binding, is_option, literal, parameter,
+    tags_argument,
 };
 use crate::model::{DefaultValue, Field, Fixed, Shape, Type};
 use crate::names;
@@ -33,10 +34,10 @@ pub(super) fn emit(known: &Context<'_>) -> TokenStream {
     let flexible = flexible_binding(known, &body);
     let version = parameter("version", &quote!(#flexible #body));
     quote! {
-        fn write(&self, w: &mut Writer, #version: i16) -> Result<(), EncodeError> {
+        #[inline]
+        fn write_fields(&self, w: &mut Writer, #version: i16) {
             #flexible
             #body
-            Ok(())
         }
     }
 }
@@ -71,122 +72,92 @@ fn optional(
     versions: Versions,
     in_tag: bool,
 ) -> TokenStream {
-    let nullable = || nullable(known, field, flexible, in_tag);
-    let required = || required(known, field, flexible);
-    match field.nullable.condition(versions) {
-        Condition::Always => nullable(),
-        Condition::Never => required(),
-        mixed => {
-            let question = question(mixed);
-            let (nullable, required) = (nullable(), required());
+    let ident = names::ident(&field.rust_name);
+    let name = known.path(&field.name);
+    let nullable = field.nullable.condition(versions);
+    let write = |may_be_null| value(field, flexible, &name, may_be_null, in_tag);
+    let has_marker = matches!(field.shape, Shape::One(Type::Struct(_)));
+    match question(nullable) {
+        None => write(true),
+        Some(_) if nullable == Condition::Never && (has_marker || !is_option(field)) => {
+            write(false)
+        }
+        Some(question) if has_marker => {
+            let (nullable, required) = (write(true), write(false));
             quote!(if #question { #nullable } else { #required })
+        }
+        Some(_) => {
+            let has_value = if is_option(field) {
+                quote!(self.#ident.is_some())
+            } else {
+                quote!(!self.#ident.is_null())
+            };
+            let check = quote!(w.not_null(#has_value, #name););
+            let check = match opposite(nullable) {
+                Some(question) if nullable != Condition::Never => {
+                    quote!(if #question { #check })
+                }
+                _ => check,
+            };
+            let write = write(true);
+            quote!(#check #write)
         }
     }
 }
 
-/// Code that writes the field where it may be null.
-fn nullable(
-    known: &Context<'_>,
+/// Code that writes the field, and a null only if `nullable`.
+fn value(
     field: &Field,
     flexible: &TokenStream,
+    name: &str,
+    nullable: bool,
     in_tag: bool,
 ) -> TokenStream {
     let ident = names::ident(&field.rust_name);
-    let of = known.place(&field.name);
-    match &field.shape {
-        Shape::One(Type::Fixed(_)) => required(known, field, flexible),
-        Shape::One(Type::String) => {
-            quote!(w.nullable_string(self.#ident.as_deref(), #flexible) #of;)
-        }
-        Shape::One(Type::Bytes) => quote!(w.nullable_bytes(self.#ident.as_deref(), #flexible) #of;),
-        Shape::One(Type::Records) => quote!(w.nullable_records(&self.#ident, #flexible) #of;),
-        Shape::One(Type::Struct(_)) => {
-            let presence = names::ident(if in_tag {
-                "tagged_presence"
-            } else {
-                "presence"
-            });
-            quote! {
-                w.#presence(self.#ident.is_some());
-                if let Some(it) = &self.#ident {
-                    it.write(w, version)?;
-                }
-            }
-        }
-        Shape::Many(Type::Fixed(_)) => {
-            quote!(w.nullable_ints(self.#ident.as_ref(), #flexible) #of;)
-        }
-        Shape::Many(element) => {
-            let write = element_writer(known, field, element, flexible);
-            quote! {
-                w.array_length(self.#ident.as_ref().map(Vec::len), #flexible) #of;
-                for it in self.#ident.iter().flatten() {
-                    #write
-                }
-            }
-        }
-    }
-}
-
-/// Code that writes the field where it must not be null.
-fn required(known: &Context<'_>, field: &Field, flexible: &TokenStream) -> TokenStream {
-    let ident = names::ident(&field.rust_name);
-    let of = known.place(&field.name);
-    let option = is_option(field);
-    let by_reference = |method: &str| {
-        let method = names::ident(method);
-        if option {
-            quote!(required(self.#ident.as_deref()).and_then(|it| w.#method(it, #flexible)) #of;)
-        } else {
-            quote!(w.#method(&self.#ident, #flexible) #of;)
-        }
+    let method =
+        |plain: &str, may_be_null: &str| names::ident(if nullable { may_be_null } else { plain });
+    let slice = if nullable {
+        quote!(self.#ident.as_deref())
+    } else {
+        quote!(&self.#ident)
     };
     match &field.shape {
         Shape::One(Type::Fixed(fixed)) => {
             let method = fixed_method(*fixed);
             quote!(w.#method(self.#ident);)
         }
-        Shape::One(Type::String) => by_reference("string"),
-        Shape::One(Type::Bytes) => by_reference("bytes"),
-        Shape::One(Type::Records) => quote!(w.records(&self.#ident, #flexible) #of;),
-        Shape::One(Type::Struct(_)) if option => {
-            quote!(required(self.#ident.as_ref()) #of.write(w, version)?;)
+        Shape::One(Type::String) => {
+            let method = method("string", "nullable_string");
+            quote!(w.#method(#slice, #flexible, #name);)
         }
-        Shape::One(Type::Struct(_)) => quote!(self.#ident.write(w, version)?;),
-        Shape::Many(Type::Fixed(_)) if option => {
-            quote!(required(self.#ident.as_ref()).and_then(|it| w.ints(it, #flexible)) #of;)
+        Shape::One(Type::Bytes) => {
+            let method = method("bytes", "nullable_bytes");
+            quote!(w.#method(#slice, #flexible, #name);)
         }
-        Shape::Many(Type::Fixed(_)) => quote!(w.ints(&self.#ident, #flexible) #of;),
-        Shape::Many(element) => {
-            let write = element_writer(known, field, element, flexible);
-            let list = if option {
-                quote!(required(self.#ident.as_ref()) #of)
+        Shape::One(Type::Records) => {
+            let method = method("records", "nullable_records");
+            quote!(w.#method(&self.#ident, #flexible, #name);)
+        }
+        Shape::One(Type::Struct(_)) if nullable => {
+            let method = names::ident(if in_tag {
+                "tagged_structure"
             } else {
-                quote!(&self.#ident)
-            };
-            quote! {
-                let list = #list;
-                w.array_length(Some(list.len()), #flexible) #of;
-                for it in list {
-                    #write
-                }
-            }
+                "nullable_structure"
+            });
+            quote!(w.#method(self.#ident.as_ref(), version);)
         }
-    }
-}
-
-/// Code that writes the element `it`.
-fn element_writer(
-    known: &Context<'_>,
-    field: &Field,
-    element: &Type,
-    flexible: &TokenStream,
-) -> TokenStream {
-    let of = known.place(&field.name);
-    match element {
-        Type::Struct(_) => quote!(it.write(w, version)?;),
-        Type::Bytes => quote!(w.bytes(it, #flexible) #of;),
-        _ => quote!(w.string(it, #flexible) #of;),
+        Shape::One(Type::Struct(_)) if is_option(field) => {
+            quote!(w.structure(self.#ident.as_ref(), version, #name);)
+        }
+        Shape::One(Type::Struct(_)) => quote!(self.#ident.write_fields(w, version);),
+        Shape::Many(Type::Fixed(_)) if nullable => {
+            quote!(w.nullable_ints(self.#ident.as_ref(), #flexible, #name);)
+        }
+        Shape::Many(Type::Fixed(_)) => quote!(w.ints(&self.#ident, #flexible, #name);),
+        Shape::Many(_) => {
+            let method = method("array", "nullable_array");
+            quote!(w.#method(#slice, #flexible, version, #name);)
+        }
     }
 }
 
@@ -233,19 +204,14 @@ fn is_set(field: &Field) -> TokenStream {
 /// Code that fails if the field holds a value that the version cannot carry.
 fn refusal(known: &Context<'_>, field: &Field) -> TokenStream {
     let is_set = is_set(field);
-    let of = known.place(&field.name);
-    quote!(absent(#is_set) #of;)
+    let name = known.path(&field.name);
+    quote!(w.absent(#is_set, #name);)
 }
 
 fn tags(known: &Context<'_>) -> TokenStream {
-    let message = &known.message.name;
+    let name = known.path("unknown_tags");
+    let argument = tags_argument(known);
     let flexible = known.message.flexible.condition(known.of.versions);
-    let of = known.place("unknown_tags");
-    let refuse = quote!(w.no_tags(&self.unknown_tags) #of;);
-    if flexible == Condition::Never {
-        return refuse;
-    }
-    let versions = known.message.flexible.intersect(known.of.versions);
     let mut tagged: Vec<_> = known
         .of
         .fields
@@ -253,35 +219,30 @@ fn tags(known: &Context<'_>) -> TokenStream {
         .filter_map(|field| Some((field.tagged?, field)))
         .collect();
     tagged.sort_by_key(|((tag, _), _)| *tag);
-    let write = if tagged.is_empty() {
-        quote!(w.unknown_tags(&self.unknown_tags, #message, version)?;)
-    } else {
-        let fields = tagged.iter().map(|((tag, range), field)| {
-            let tag = proc_macro2::Literal::u32_unsuffixed(*tag);
-            let name = known.path(&field.name);
-            let is_set = is_set(field);
-            let write = optional(known, field, &quote!(true), *range, true);
-            let field = quote! {
-                tags.field(#tag, #name, #is_set, |w| {
-                    #write
-                    Ok(())
-                })?;
-            };
-            match question(range.condition(versions)) {
-                Some(question) => quote!(if #question { #field }),
-                None => field,
-            }
-        });
-        quote! {
-            w.tags(&self.unknown_tags, #message, version, |tags| {
-                #(#fields)*
-                Ok(())
-            })?;
+    if tagged.is_empty() || flexible == Condition::Never {
+        return quote!(w.unknown_tags(&self.unknown_tags, #argument, #name););
+    }
+    let versions = known.message.flexible.intersect(known.of.versions);
+    let fields = tagged.iter().map(|((tag, range), field)| {
+        let tag = proc_macro2::Literal::u32_unsuffixed(*tag);
+        let name = known.path(&field.name);
+        let is_set = is_set(field);
+        let write = optional(known, field, &quote!(true), *range, true);
+        let field = quote!(tags.field(#tag, #name, #is_set, |w| { #write }););
+        match question(range.condition(versions)) {
+            Some(question) => quote!(if #question { #field }),
+            None => field,
         }
+    });
+    let write = quote! {
+        w.tags(&self.unknown_tags, #name, |tags| {
+            #(#fields)*
+        });
     };
     if flexible == Condition::Always {
         write
     } else {
+        let refuse = quote!(w.unknown_tags(&self.unknown_tags, false, #name););
         quote!(if flexible { #write } else { #refuse })
     }
 }

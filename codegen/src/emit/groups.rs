@@ -135,7 +135,7 @@ pub(crate) fn question(condition: Condition) -> Option<TokenStream> {
 }
 
 /// The opposite question; `None` if the answer is always no.
-fn opposite(condition: Condition) -> Option<TokenStream> {
+pub(crate) fn opposite(condition: Condition) -> Option<TokenStream> {
     Some(match condition {
         Condition::Always => return None,
         Condition::Never => quote!(true),

@@ -72,54 +72,44 @@ impl Context<'_> {
         }
     }
 
-    /// `.of(message, field, version)?`, which names the place of a fault.
-    pub(crate) fn place(&self, field: &str) -> TokenStream {
-        let message = &self.message.name;
-        let path = self.path(field);
-        quote!(.of(#message, #path, version)?)
-    }
-
     pub(crate) fn ident(&self) -> Ident {
         names::ident(&self.of.name)
     }
 }
 
-/// `read` and `write`: of the trait for the top struct, inherent for the others.
+/// What the struct is on the wire, and what more the message is.
 fn codec(known: &Context<'_>) -> TokenStream {
     let name = known.ident();
+    let least = proc_macro2::Literal::usize_unsuffixed(known.of.min_wire);
     let read = decode::emit(known);
     let write = encode::emit(known);
-    if !known.is_top {
-        return quote! {
-            impl<'a> #name<'a> {
-                /// Reads the fields of `version` into a value that holds the defaults.
-                #[inline]
-                pub #read
-                /// Writes the fields of `version`.
-                #[inline]
-                pub #write
-            }
-        };
+    let message = known.is_top.then(|| message_impl(known.message, &name));
+    quote! {
+        impl<'a> Struct<'a> for #name<'a> {
+            const BYTES_MIN: usize = #least;
+            #read
+            #write
+        }
+        #message
     }
-    let text = &known.message.name;
-    let Versions { lowest, highest } = known.message.versions;
+}
+
+fn message_impl(message: &Message, name: &Ident) -> TokenStream {
+    let text = &message.name;
+    let Versions { lowest, highest } = message.versions;
     let (lowest, highest) = (literal(lowest), literal(highest));
-    let flexible = if known.message.flexible.is_empty() {
+    let flexible = if message.flexible.is_empty() {
         quote!(None)
     } else {
-        let first = literal(known.message.flexible.lowest);
+        let first = literal(message.flexible.lowest);
         quote!(Some(#first))
     };
-    let api = api_impl(known.message, &name);
+    let api = api_impl(message, name);
     quote! {
         impl<'a> Message<'a> for #name<'a> {
             const NAME: &'static str = #text;
             const VERSIONS: RangeInclusive<i16> = #lowest..=#highest;
             const FLEXIBLE: Option<i16> = #flexible;
-            #[inline]
-            #read
-            #[inline]
-            #write
         }
         #api
     }
@@ -179,22 +169,8 @@ fn imports(code: &TokenStream) -> TokenStream {
         let module = format_ident!("{module}");
         quote!(use std::#module::{#(#names),*};)
     });
-    let own = pick(&[
-        "ApiKey",
-        "DecodeError",
-        "EncodeError",
-        "Message",
-        "Request",
-        "Response",
-    ]);
-    let wire = pick(&[
-        "FieldReader",
-        "Ints",
-        "Records",
-        "Tags",
-        "Writer",
-        "required",
-    ]);
+    let own = pick(&["ApiKey", "Message", "Request", "Response"]);
+    let wire = pick(&["FieldReader", "Ints", "Records", "Struct", "Tags", "Writer"]);
     let view = pick(&[
         "DefaultValue",
         "Kind",
@@ -209,17 +185,12 @@ fn imports(code: &TokenStream) -> TokenStream {
     let uuid = pick(&["Uuid"])
         .into_iter()
         .map(|uuid| quote!(use uuid::#uuid;));
-    let fault = used.contains(".of").then(|| quote!(FaultIn)).into_iter();
-    let absent = pick(&["absent"])
-        .into_iter()
-        .map(|absent| quote!(use crate::api::#absent;));
     quote! {
         #(#std_uses)*
         #(#uuid)*
-        #(#absent)*
         use crate::{#(#own),*};
         use crate::view::{#(#view),*};
-        use crate::wire::{#(#fault,)* #(#wire),*};
+        use crate::wire::{#(#wire),*};
     }
 }
 
@@ -283,6 +254,15 @@ pub(crate) fn literal(number: impl Into<i64>) -> proc_macro2::Literal {
 /// The argument that says whether lengths are compact, for a version in `known`.
 pub(crate) fn flexible_argument(field: &Field, known: Versions) -> TokenStream {
     match field.flexible.condition(known) {
+        Condition::Always => quote!(true),
+        Condition::Never => quote!(false),
+        _ => quote!(flexible),
+    }
+}
+
+/// The argument that says whether the struct ends in tagged fields.
+pub(crate) fn tags_argument(known: &Context<'_>) -> TokenStream {
+    match known.message.flexible.condition(known.of.versions) {
         Condition::Always => quote!(true),
         Condition::Never => quote!(false),
         _ => quote!(flexible),

@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use uuid::Uuid;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     field,
 };
-use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
+use crate::wire::{FieldReader, Ints, Struct, Tags, Writer};
 
 /// `Arrays`, versions 0-1.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,61 +22,38 @@ pub struct Arrays<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Message<'a> for Arrays<'a> {
-    const NAME: &'static str = "Arrays";
-    const VERSIONS: RangeInclusive<i16> = 0..=1;
-    const FLEXIBLE: Option<i16> = Some(1);
+impl<'a> Struct<'a> for Arrays<'a> {
+    const BYTES_MIN: usize = 6;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
         self.ids = r.ints(flexible);
         self.topic_ids = r.nullable_ints(flexible);
-        self.names = r
-            .array(
-                flexible,
-                if flexible { 1 } else { 2 },
-                |it: &mut Cow<'a, str>, r| *it = r.string(flexible),
-            );
+        self.names = r.array(flexible, version);
         if version >= 1 {
-            self.blobs = r
-                .array(true, 1, |it: &mut Cow<'a, [u8]>, r| *it = r.bytes(true));
+            self.blobs = r.array(true, version);
         }
-        self.rows = r
-            .array(flexible, 2, |it: &mut Row<'a>, r| it.read_fields(r, version));
-        if flexible {
-            self.unknown_tags = r.unknown_tags();
-        }
+        self.rows = r.array(flexible, version);
+        self.unknown_tags = r.unknown_tags(flexible);
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 1;
-        w.ints(&self.ids, flexible).of("Arrays", "Ids", version)?;
-        w.nullable_ints(self.topic_ids.as_ref(), flexible)
-            .of("Arrays", "TopicIds", version)?;
-        let list = &self.names;
-        w.array_length(Some(list.len()), flexible).of("Arrays", "Names", version)?;
-        for it in list {
-            w.string(it, flexible).of("Arrays", "Names", version)?;
-        }
+        w.ints(&self.ids, flexible, "Ids");
+        w.nullable_ints(self.topic_ids.as_ref(), flexible, "TopicIds");
+        w.array(&self.names, flexible, version, "Names");
         if version >= 1 {
-            let list = &self.blobs;
-            w.array_length(Some(list.len()), true).of("Arrays", "Blobs", version)?;
-            for it in list {
-                w.bytes(it, true).of("Arrays", "Blobs", version)?;
-            }
+            w.array(&self.blobs, true, version, "Blobs");
         }
-        let list = &self.rows;
-        w.array_length(Some(list.len()), flexible).of("Arrays", "Rows", version)?;
-        for it in list {
-            it.write(w, version)?;
-        }
-        if flexible {
-            w.unknown_tags(&self.unknown_tags, "Arrays", version)?;
-        } else {
-            w.no_tags(&self.unknown_tags).of("Arrays", "unknown_tags", version)?;
-        }
-        Ok(())
+        w.array(&self.rows, flexible, version, "Rows");
+        w.unknown_tags(&self.unknown_tags, flexible, "unknown_tags");
     }
+}
+
+impl<'a> Message<'a> for Arrays<'a> {
+    const NAME: &'static str = "Arrays";
+    const VERSIONS: RangeInclusive<i16> = 0..=1;
+    const FLEXIBLE: Option<i16> = Some(1);
 }
 
 /// Part of [`Arrays`].
@@ -89,33 +66,25 @@ pub struct Row<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Row<'a> {
-    /// Reads the fields of `version` into a value that holds the defaults.
+impl<'a> Struct<'a> for Row<'a> {
+    const BYTES_MIN: usize = 2;
     #[inline]
-    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
         self.name = r.string(flexible);
         if version >= 1 {
             self.size = r.i64();
         }
-        if flexible {
-            self.unknown_tags = r.unknown_tags();
-        }
+        self.unknown_tags = r.unknown_tags(flexible);
     }
-    /// Writes the fields of `version`.
     #[inline]
-    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 1;
-        w.string(&self.name, flexible).of("Arrays", "Row.Name", version)?;
+        w.string(&self.name, flexible, "Row.Name");
         if version >= 1 {
             w.i64(self.size);
         }
-        if flexible {
-            w.unknown_tags(&self.unknown_tags, "Arrays", version)?;
-        } else {
-            w.no_tags(&self.unknown_tags).of("Arrays", "Row.unknown_tags", version)?;
-        }
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, flexible, "Row.unknown_tags");
     }
 }
 

@@ -1,10 +1,9 @@
 use std::ops::RangeInclusive;
-use crate::api::absent;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{
     Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
 };
-use crate::wire::{FaultIn, FieldReader, Tags, Writer};
+use crate::wire::{FieldReader, Struct, Tags, Writer};
 
 /// `Common`, versions 0-2.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,37 +16,35 @@ pub struct Common<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Message<'a> for Common<'a> {
-    const NAME: &'static str = "Common";
-    const VERSIONS: RangeInclusive<i16> = 0..=2;
-    const FLEXIBLE: Option<i16> = None;
+impl<'a> Struct<'a> for Common<'a> {
+    const BYTES_MIN: usize = 4;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         if version <= 1 {
             self.old.read_fields(r, version);
         }
         if version >= 1 {
-            self.pages = r
-                .array(false, 8, |it: &mut Page<'a>, r| it.read_fields(r, version));
+            self.pages = r.array(false, version);
         }
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         if version <= 1 {
-            self.old.write(w, version)?;
+            self.old.write_fields(w, version);
         }
         if version >= 1 {
-            let list = &self.pages;
-            w.array_length(Some(list.len()), false).of("Common", "Pages", version)?;
-            for it in list {
-                it.write(w, version)?;
-            }
+            w.array(&self.pages, false, version, "Pages");
         } else {
-            absent(!self.pages.is_empty()).of("Common", "Pages", version)?;
+            w.absent(!self.pages.is_empty(), "Pages");
         }
-        w.no_tags(&self.unknown_tags).of("Common", "unknown_tags", version)?;
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, false, "unknown_tags");
     }
+}
+
+impl<'a> Message<'a> for Common<'a> {
+    const NAME: &'static str = "Common";
+    const VERSIONS: RangeInclusive<i16> = 0..=2;
+    const FLEXIBLE: Option<i16> = None;
 }
 
 /// Part of [`Common`].
@@ -60,24 +57,22 @@ pub struct Page<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Page<'a> {
-    /// Reads the fields of `version` into a value that holds the defaults.
+impl<'a> Struct<'a> for Page<'a> {
+    const BYTES_MIN: usize = 8;
     #[inline]
-    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         self.from.read_fields(r, version);
         if version >= 2 {
             self.to.read_fields(r, version);
         }
     }
-    /// Writes the fields of `version`.
     #[inline]
-    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        self.from.write(w, version)?;
+    fn write_fields(&self, w: &mut Writer, version: i16) {
+        self.from.write_fields(w, version);
         if version >= 2 {
-            self.to.write(w, version)?;
+            self.to.write_fields(w, version);
         }
-        w.no_tags(&self.unknown_tags).of("Common", "Page.unknown_tags", version)?;
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, false, "Page.unknown_tags");
     }
 }
 
@@ -89,18 +84,16 @@ pub struct Cursor<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Cursor<'a> {
-    /// Reads the fields of `version` into a value that holds the defaults.
+impl<'a> Struct<'a> for Cursor<'a> {
+    const BYTES_MIN: usize = 8;
     #[inline]
-    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         self.offset = r.i64();
     }
-    /// Writes the fields of `version`.
     #[inline]
-    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, _version: i16) {
         w.i64(self.offset);
-        w.no_tags(&self.unknown_tags).of("Common", "Cursor.unknown_tags", version)?;
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, false, "Cursor.unknown_tags");
     }
 }
 

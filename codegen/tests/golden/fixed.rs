@@ -1,10 +1,10 @@
 use std::ops::RangeInclusive;
 use uuid::Uuid;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{
     DefaultValue, Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
 };
-use crate::wire::{FaultIn, FieldReader, Tags, Writer};
+use crate::wire::{FieldReader, Struct, Tags, Writer};
 
 /// `Fixed`, versions 0.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,10 +40,8 @@ impl Default for Fixed<'_> {
     }
 }
 
-impl<'a> Message<'a> for Fixed<'a> {
-    const NAME: &'static str = "Fixed";
-    const VERSIONS: RangeInclusive<i16> = 0..=0;
-    const FLEXIBLE: Option<i16> = None;
+impl<'a> Struct<'a> for Fixed<'a> {
+    const BYTES_MIN: usize = 46;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         (
@@ -59,7 +57,7 @@ impl<'a> Message<'a> for Fixed<'a> {
         ) = r.run();
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, _version: i16) {
         w.run((
             self.flag,
             self.small,
@@ -71,9 +69,14 @@ impl<'a> Message<'a> for Fixed<'a> {
             self.share,
             self.topic_id,
         ));
-        w.no_tags(&self.unknown_tags).of("Fixed", "unknown_tags", version)?;
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, false, "unknown_tags");
     }
+}
+
+impl<'a> Message<'a> for Fixed<'a> {
+    const NAME: &'static str = "Fixed";
+    const VERSIONS: RangeInclusive<i16> = 0..=0;
+    const FLEXIBLE: Option<i16> = None;
 }
 
 /// What the schema says of the message.

@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{Kind, MessageDescriptor, One, StructDescriptor, Type, Versions, field};
-use crate::wire::{FaultIn, FieldReader, Tags, Writer};
+use crate::wire::{FieldReader, Struct, Tags, Writer};
 
 /// `SmallHeader`, versions 0-2.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,10 +25,8 @@ impl Default for SmallHeader<'_> {
     }
 }
 
-impl<'a> Message<'a> for SmallHeader<'a> {
-    const NAME: &'static str = "SmallHeader";
-    const VERSIONS: RangeInclusive<i16> = 0..=2;
-    const FLEXIBLE: Option<i16> = Some(2);
+impl<'a> Struct<'a> for SmallHeader<'a> {
+    const BYTES_MIN: usize = 4;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 2;
@@ -36,25 +34,23 @@ impl<'a> Message<'a> for SmallHeader<'a> {
         if version >= 1 {
             self.client_id = r.nullable_string(false);
         }
-        if flexible {
-            self.unknown_tags = r.unknown_tags();
-        }
+        self.unknown_tags = r.unknown_tags(flexible);
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 2;
         w.i32(self.correlation_id);
         if version >= 1 {
-            w.nullable_string(self.client_id.as_deref(), false)
-                .of("SmallHeader", "ClientId", version)?;
+            w.nullable_string(self.client_id.as_deref(), false, "ClientId");
         }
-        if flexible {
-            w.unknown_tags(&self.unknown_tags, "SmallHeader", version)?;
-        } else {
-            w.no_tags(&self.unknown_tags).of("SmallHeader", "unknown_tags", version)?;
-        }
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, flexible, "unknown_tags");
     }
+}
+
+impl<'a> Message<'a> for SmallHeader<'a> {
+    const NAME: &'static str = "SmallHeader";
+    const VERSIONS: RangeInclusive<i16> = 0..=2;
+    const FLEXIBLE: Option<i16> = Some(2);
 }
 
 /// What the schema says of the message.

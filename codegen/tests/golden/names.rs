@@ -1,10 +1,10 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{
     Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions, field,
 };
-use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
+use crate::wire::{FieldReader, Ints, Struct, Tags, Writer};
 
 /// `Names`, versions 0.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,27 +17,30 @@ pub struct Names<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Message<'a> for Names<'a> {
-    const NAME: &'static str = "Names";
-    const VERSIONS: RangeInclusive<i16> = 0..=0;
-    const FLEXIBLE: Option<i16> = Some(0);
+impl<'a> Struct<'a> for Names<'a> {
+    const BYTES_MIN: usize = 6;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         self.r#type = r.i8();
         self.r#match = r.string(true);
         self.version = r.i16();
         self.isr_nodes = r.ints(true);
-        self.unknown_tags = r.unknown_tags();
+        self.unknown_tags = r.unknown_tags(true);
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, _version: i16) {
         w.i8(self.r#type);
-        w.string(&self.r#match, true).of("Names", "match", version)?;
+        w.string(&self.r#match, true, "match");
         w.i16(self.version);
-        w.ints(&self.isr_nodes, true).of("Names", "ISRNodes", version)?;
-        w.unknown_tags(&self.unknown_tags, "Names", version)?;
-        Ok(())
+        w.ints(&self.isr_nodes, true, "ISRNodes");
+        w.unknown_tags(&self.unknown_tags, true, "unknown_tags");
     }
+}
+
+impl<'a> Message<'a> for Names<'a> {
+    const NAME: &'static str = "Names";
+    const VERSIONS: RangeInclusive<i16> = 0..=0;
+    const FLEXIBLE: Option<i16> = Some(0);
 }
 
 /// What the schema says of the message.

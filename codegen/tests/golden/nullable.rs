@@ -1,12 +1,11 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use crate::api::absent;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     field,
 };
-use crate::wire::{FaultIn, FieldReader, Records, Tags, Writer, required};
+use crate::wire::{FieldReader, Records, Struct, Tags, Writer};
 
 /// `Nullable`, versions 0-4.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,10 +43,8 @@ impl Default for Nullable<'_> {
     }
 }
 
-impl<'a> Message<'a> for Nullable<'a> {
-    const NAME: &'static str = "Nullable";
-    const VERSIONS: RangeInclusive<i16> = 0..=4;
-    const FLEXIBLE: Option<i16> = Some(3);
+impl<'a> Struct<'a> for Nullable<'a> {
+    const BYTES_MIN: usize = 8;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
@@ -61,87 +58,49 @@ impl<'a> Message<'a> for Nullable<'a> {
         };
         if version >= 1 {
             self.rows = if version >= 2 {
-                r.nullable_array(
-                    flexible,
-                    4,
-                    |it: &mut Row<'a>, r| it.read_fields(r, version),
-                )
+                r.nullable_array(flexible, version)
             } else {
-                Some(
-                    r
-                        .array(
-                            flexible,
-                            4,
-                            |it: &mut Row<'a>, r| it.read_fields(r, version),
-                        ),
-                )
+                Some(r.array(flexible, version))
             };
         }
         if version >= 2 {
-            self.one = if r.presence() {
-                let mut it = Single::default();
-                it.read_fields(r, version);
-                Some(it)
-            } else {
-                None
-            };
+            self.one = r.nullable_structure(version);
         }
         self.records = r.nullable_records(flexible);
-        if flexible {
-            self.unknown_tags = r.unknown_tags();
-        }
+        self.unknown_tags = r.unknown_tags(flexible);
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 3;
-        w.string(&self.never, flexible).of("Nullable", "Never", version)?;
-        w.nullable_string(self.always.as_deref(), flexible)
-            .of("Nullable", "Always", version)?;
-        w.nullable_bytes(self.empty_not_null.as_deref(), flexible)
-            .of("Nullable", "EmptyNotNull", version)?;
-        if version >= 2 {
-            w.nullable_string(self.null_later.as_deref(), flexible)
-                .of("Nullable", "NullLater", version)?;
-        } else {
-            required(self.null_later.as_deref())
-                .and_then(|it| w.string(it, flexible))
-                .of("Nullable", "NullLater", version)?;
+        w.string(&self.never, flexible, "Never");
+        w.nullable_string(self.always.as_deref(), flexible, "Always");
+        w.nullable_bytes(self.empty_not_null.as_deref(), flexible, "EmptyNotNull");
+        if version < 2 {
+            w.not_null(self.null_later.is_some(), "NullLater");
         }
+        w.nullable_string(self.null_later.as_deref(), flexible, "NullLater");
         if version >= 1 {
-            if version >= 2 {
-                w.array_length(self.rows.as_ref().map(Vec::len), flexible)
-                    .of("Nullable", "Rows", version)?;
-                for it in self.rows.iter().flatten() {
-                    it.write(w, version)?;
-                }
-            } else {
-                let list = required(self.rows.as_ref()).of("Nullable", "Rows", version)?;
-                w.array_length(Some(list.len()), flexible)
-                    .of("Nullable", "Rows", version)?;
-                for it in list {
-                    it.write(w, version)?;
-                }
+            if version < 2 {
+                w.not_null(self.rows.is_some(), "Rows");
             }
+            w.nullable_array(self.rows.as_deref(), flexible, version, "Rows");
         } else {
-            absent(self.rows.as_ref().is_none_or(|it| !it.is_empty()))
-                .of("Nullable", "Rows", version)?;
+            w.absent(self.rows.as_ref().is_none_or(|it| !it.is_empty()), "Rows");
         }
         if version >= 2 {
-            w.presence(self.one.is_some());
-            if let Some(it) = &self.one {
-                it.write(w, version)?;
-            }
+            w.nullable_structure(self.one.as_ref(), version);
         } else {
-            absent(self.one.is_some()).of("Nullable", "One", version)?;
+            w.absent(self.one.is_some(), "One");
         }
-        w.nullable_records(&self.records, flexible).of("Nullable", "Records", version)?;
-        if flexible {
-            w.unknown_tags(&self.unknown_tags, "Nullable", version)?;
-        } else {
-            w.no_tags(&self.unknown_tags).of("Nullable", "unknown_tags", version)?;
-        }
-        Ok(())
+        w.nullable_records(&self.records, flexible, "Records");
+        w.unknown_tags(&self.unknown_tags, flexible, "unknown_tags");
     }
+}
+
+impl<'a> Message<'a> for Nullable<'a> {
+    const NAME: &'static str = "Nullable";
+    const VERSIONS: RangeInclusive<i16> = 0..=4;
+    const FLEXIBLE: Option<i16> = Some(3);
 }
 
 /// Part of [`Nullable`].
@@ -152,27 +111,19 @@ pub struct Row<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Row<'a> {
-    /// Reads the fields of `version` into a value that holds the defaults.
+impl<'a> Struct<'a> for Row<'a> {
+    const BYTES_MIN: usize = 4;
     #[inline]
-    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
         self.id = r.i32();
-        if flexible {
-            self.unknown_tags = r.unknown_tags();
-        }
+        self.unknown_tags = r.unknown_tags(flexible);
     }
-    /// Writes the fields of `version`.
     #[inline]
-    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 3;
         w.i32(self.id);
-        if flexible {
-            w.unknown_tags(&self.unknown_tags, "Nullable", version)?;
-        } else {
-            w.no_tags(&self.unknown_tags).of("Nullable", "Row.unknown_tags", version)?;
-        }
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, flexible, "Row.unknown_tags");
     }
 }
 
@@ -184,28 +135,19 @@ pub struct Single<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
-impl<'a> Single<'a> {
-    /// Reads the fields of `version` into a value that holds the defaults.
+impl<'a> Struct<'a> for Single<'a> {
+    const BYTES_MIN: usize = 4;
     #[inline]
-    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 3;
         self.id = r.i32();
-        if flexible {
-            self.unknown_tags = r.unknown_tags();
-        }
+        self.unknown_tags = r.unknown_tags(flexible);
     }
-    /// Writes the fields of `version`.
     #[inline]
-    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 3;
         w.i32(self.id);
-        if flexible {
-            w.unknown_tags(&self.unknown_tags, "Nullable", version)?;
-        } else {
-            w.no_tags(&self.unknown_tags)
-                .of("Nullable", "Single.unknown_tags", version)?;
-        }
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, flexible, "Single.unknown_tags");
     }
 }
 

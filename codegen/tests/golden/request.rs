@@ -1,7 +1,7 @@
 use std::ops::RangeInclusive;
-use crate::{ApiKey, EncodeError, Message, Request};
+use crate::{ApiKey, Message, Request};
 use crate::view::{Kind, MessageDescriptor, StructDescriptor, Versions};
-use crate::wire::{FaultIn, FieldReader, Tags, Writer};
+use crate::wire::{FieldReader, Struct, Tags, Writer};
 
 /// `MetadataRequest`, versions 0-1.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -10,17 +10,20 @@ pub struct MetadataRequest<'a> {
     pub unknown_tags: Tags<'a>,
 }
 
+impl<'a> Struct<'a> for MetadataRequest<'a> {
+    const BYTES_MIN: usize = 0;
+    #[inline]
+    fn read_fields(&mut self, _r: &mut FieldReader<'a>, _version: i16) {}
+    #[inline]
+    fn write_fields(&self, w: &mut Writer, _version: i16) {
+        w.unknown_tags(&self.unknown_tags, false, "unknown_tags");
+    }
+}
+
 impl<'a> Message<'a> for MetadataRequest<'a> {
     const NAME: &'static str = "MetadataRequest";
     const VERSIONS: RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: Option<i16> = None;
-    #[inline]
-    fn read_fields(&mut self, _r: &mut FieldReader<'a>, _version: i16) {}
-    #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.no_tags(&self.unknown_tags).of("MetadataRequest", "unknown_tags", version)?;
-        Ok(())
-    }
 }
 
 impl<'a> Request<'a> for MetadataRequest<'a> {

@@ -1,12 +1,11 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use crate::api::absent;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     field,
 };
-use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
+use crate::wire::{FieldReader, Ints, Struct, Tags, Writer};
 
 /// `Tagged`, versions 0-3.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,10 +37,8 @@ impl Default for Tagged<'_> {
     }
 }
 
-impl<'a> Message<'a> for Tagged<'a> {
-    const NAME: &'static str = "Tagged";
-    const VERSIONS: RangeInclusive<i16> = 0..=3;
-    const FLEXIBLE: Option<i16> = Some(1);
+impl<'a> Struct<'a> for Tagged<'a> {
+    const BYTES_MIN: usize = 2;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         let flexible = version >= 1;
@@ -56,13 +53,7 @@ impl<'a> Message<'a> for Tagged<'a> {
                         0 => self.first = r.nullable_string(true),
                         1 if version >= 3 => self.moved = r.ints(true),
                         2 if version >= 2 => self.later = r.i64(),
-                        3 if version >= 3 => {
-                            self.node = {
-                                let mut it = Node::default();
-                                it.read_fields(r, version);
-                                it
-                            };
-                        }
+                        3 if version >= 3 => self.node = r.structure(version),
                         _ => return false,
                     }
                     true
@@ -70,41 +61,37 @@ impl<'a> Message<'a> for Tagged<'a> {
         }
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 1;
         w.i8(self.plain);
         if version <= 2 {
-            w.ints(&self.moved, flexible).of("Tagged", "Moved", version)?;
+            w.ints(&self.moved, flexible, "Moved");
         }
         if version < 3 {
-            absent(self.node != Node::default()).of("Tagged", "Node", version)?;
+            w.absent(self.node != Node::default(), "Node");
         }
         if flexible {
             w.tags(
                 &self.unknown_tags,
-                "Tagged",
-                version,
+                "unknown_tags",
                 |tags| {
                     tags.field(
                         0,
                         "First",
                         self.first.is_some(),
                         |w| {
-                            w.nullable_string(self.first.as_deref(), true)
-                                .of("Tagged", "First", version)?;
-                            Ok(())
+                            w.nullable_string(self.first.as_deref(), true, "First");
                         },
-                    )?;
+                    );
                     if version >= 3 {
                         tags.field(
                             1,
                             "Moved",
                             !self.moved.is_empty(),
                             |w| {
-                                w.ints(&self.moved, true).of("Tagged", "Moved", version)?;
-                                Ok(())
+                                w.ints(&self.moved, true, "Moved");
                             },
-                        )?;
+                        );
                     }
                     if version >= 2 {
                         tags.field(
@@ -113,9 +100,8 @@ impl<'a> Message<'a> for Tagged<'a> {
                             self.later != -1,
                             |w| {
                                 w.i64(self.later);
-                                Ok(())
                             },
-                        )?;
+                        );
                     }
                     if version >= 3 {
                         tags.field(
@@ -123,19 +109,22 @@ impl<'a> Message<'a> for Tagged<'a> {
                             "Node",
                             self.node != Node::default(),
                             |w| {
-                                self.node.write(w, version)?;
-                                Ok(())
+                                self.node.write_fields(w, version);
                             },
-                        )?;
+                        );
                     }
-                    Ok(())
                 },
-            )?;
+            );
         } else {
-            w.no_tags(&self.unknown_tags).of("Tagged", "unknown_tags", version)?;
+            w.unknown_tags(&self.unknown_tags, false, "unknown_tags");
         }
-        Ok(())
     }
+}
+
+impl<'a> Message<'a> for Tagged<'a> {
+    const NAME: &'static str = "Tagged";
+    const VERSIONS: RangeInclusive<i16> = 0..=3;
+    const FLEXIBLE: Option<i16> = Some(1);
 }
 
 /// Part of [`Tagged`].
@@ -156,19 +145,17 @@ impl Default for Node<'_> {
     }
 }
 
-impl<'a> Node<'a> {
-    /// Reads the fields of `version` into a value that holds the defaults.
+impl<'a> Struct<'a> for Node<'a> {
+    const BYTES_MIN: usize = 5;
     #[inline]
-    pub fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
         self.id = r.i32();
-        self.unknown_tags = r.unknown_tags();
+        self.unknown_tags = r.unknown_tags(true);
     }
-    /// Writes the fields of `version`.
     #[inline]
-    pub fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, _version: i16) {
         w.i32(self.id);
-        w.unknown_tags(&self.unknown_tags, "Tagged", version)?;
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, true, "Node.unknown_tags");
     }
 }
 

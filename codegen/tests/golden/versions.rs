@@ -1,12 +1,11 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use crate::api::absent;
-use crate::{EncodeError, Message};
+use crate::Message;
 use crate::view::{
     DefaultValue, Kind, Many, MessageDescriptor, One, StructDescriptor, Type, Versions,
     field,
 };
-use crate::wire::{FaultIn, FieldReader, Ints, Tags, Writer};
+use crate::wire::{FieldReader, Ints, Struct, Tags, Writer};
 
 /// `Versions2`, versions 1-6.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,10 +43,8 @@ impl Default for Versions2<'_> {
     }
 }
 
-impl<'a> Message<'a> for Versions2<'a> {
-    const NAME: &'static str = "Versions2";
-    const VERSIONS: RangeInclusive<i16> = 1..=6;
-    const FLEXIBLE: Option<i16> = None;
+impl<'a> Struct<'a> for Versions2<'a> {
+    const BYTES_MIN: usize = 6;
     #[inline]
     fn read_fields(&mut self, r: &mut FieldReader<'a>, version: i16) {
         self.always = r.i32();
@@ -65,30 +62,35 @@ impl<'a> Message<'a> for Versions2<'a> {
         }
     }
     #[inline]
-    fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn write_fields(&self, w: &mut Writer, version: i16) {
         w.i32(self.always);
         if version >= 3 {
             w.run((self.since, self.since_too, self.since_dropped));
         } else {
-            absent(self.since != 0).of("Versions2", "Since", version)?;
-            absent(self.since_too != -1).of("Versions2", "SinceToo", version)?;
+            w.absent(self.since != 0, "Since");
+            w.absent(self.since_too != -1, "SinceToo");
         }
         if version <= 2 {
-            w.string(&self.until, false).of("Versions2", "Until", version)?;
+            w.string(&self.until, false, "Until");
         } else {
-            absent(self.until != "x").of("Versions2", "Until", version)?;
+            w.absent(self.until != "x", "Until");
         }
         if (2..=4).contains(&version) {
             w.bool(self.between);
         }
         if version == 5 {
-            w.ints(&self.once, false).of("Versions2", "Once", version)?;
+            w.ints(&self.once, false, "Once");
         } else {
-            absent(!self.once.is_empty()).of("Versions2", "Once", version)?;
+            w.absent(!self.once.is_empty(), "Once");
         }
-        w.no_tags(&self.unknown_tags).of("Versions2", "unknown_tags", version)?;
-        Ok(())
+        w.unknown_tags(&self.unknown_tags, false, "unknown_tags");
     }
+}
+
+impl<'a> Message<'a> for Versions2<'a> {
+    const NAME: &'static str = "Versions2";
+    const VERSIONS: RangeInclusive<i16> = 1..=6;
+    const FLEXIBLE: Option<i16> = None;
 }
 
 /// What the schema says of the message.

@@ -7,6 +7,7 @@ use super::fixed::{Fixed, FixedRun};
 use super::ints::Ints;
 use super::reader::Reader;
 use super::records::Records;
+use super::structure::{Element, Struct};
 use super::tags::Tags;
 use crate::error::DecodeError;
 
@@ -107,57 +108,69 @@ impl<'a> FieldReader<'a> {
         }
     }
 
-    /// An array that may be null. `bytes_min` is the fewest wire bytes an element takes, at least 1; `read` fills an
-    /// element that holds its default.
+    /// An array of strings, bytes or structs that may be null.
     #[inline]
-    pub fn nullable_array<T: Default>(
+    pub fn nullable_array<T: Element<'a>>(
         &mut self,
         flexible: bool,
-        bytes_min: usize,
-        read: impl FnMut(&mut T, &mut Self),
+        version: i16,
     ) -> Option<Vec<T>> {
         match self
             .reader
-            .element_count(flexible, bytes_min, size_of::<T>())
+            .element_count(flexible, T::bytes_min(flexible), size_of::<T>())
         {
-            Ok(Some(count)) => Some(self.elements(count, read)),
+            Ok(Some(count)) => Some(self.elements(count, flexible, version)),
             Ok(None) => None,
             Err(error) => self.fail(error),
         }
     }
 
-    /// An array; as [`nullable_array`](Self::nullable_array) otherwise.
+    /// An array of strings, bytes or structs.
     #[inline]
-    pub fn array<T: Default>(
-        &mut self,
-        flexible: bool,
-        bytes_min: usize,
-        read: impl FnMut(&mut T, &mut Self),
-    ) -> Vec<T> {
+    pub fn array<T: Element<'a>>(&mut self, flexible: bool, version: i16) -> Vec<T> {
         match self
             .reader
-            .required_count(flexible, bytes_min, size_of::<T>())
+            .required_count(flexible, T::bytes_min(flexible), size_of::<T>())
         {
-            Ok(count) => self.elements(count, read),
+            Ok(count) => self.elements(count, flexible, version),
             Err(error) => self.fail(error),
         }
     }
 
     #[inline]
-    fn elements<T: Default>(
-        &mut self,
-        count: usize,
-        mut read: impl FnMut(&mut T, &mut Self),
-    ) -> Vec<T> {
+    fn elements<T: Element<'a>>(&mut self, count: usize, flexible: bool, version: i16) -> Vec<T> {
+        if count == 0 {
+            return Vec::new();
+        }
         let mut elements = Vec::with_capacity(count);
         elements.resize_with(count, T::default);
         for element in &mut elements {
-            read(element, self);
+            element.read_element(self, flexible, version);
             if self.failure.is_some() {
                 break;
             }
         }
         elements
+    }
+
+    /// A struct.
+    #[inline]
+    pub fn structure<T: Struct<'a>>(&mut self, version: i16) -> T {
+        let mut value = T::default();
+        value.read_fields(self, version);
+        value
+    }
+
+    /// A struct that may be null, behind a marker.
+    #[inline]
+    pub fn nullable_structure<T: Struct<'a>>(&mut self, version: i16) -> Option<T> {
+        self.presence().then(|| self.structure(version))
+    }
+
+    /// As [`nullable_structure`](Self::nullable_structure), inside a tagged field.
+    #[inline]
+    pub fn tagged_structure<T: Struct<'a>>(&mut self, version: i16) -> Option<T> {
+        self.tagged_presence().then(|| self.structure(version))
     }
 
     /// The tagged fields at the end of a struct. `known` reads the payload of a tag it knows in this version and says
@@ -173,9 +186,12 @@ impl<'a> FieldReader<'a> {
         }
     }
 
-    /// The tagged fields at the end of a struct that knows none.
+    /// The tagged fields at the end of a struct that knows none; none if the version carries none.
     #[inline]
-    pub fn unknown_tags(&mut self) -> Tags<'a> {
+    pub fn unknown_tags(&mut self, flexible: bool) -> Tags<'a> {
+        if !flexible {
+            return Tags::EMPTY;
+        }
         match self.reader.unknown_tags() {
             Ok(tags) => tags,
             Err(error) => self.fail(error),

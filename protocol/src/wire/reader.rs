@@ -362,8 +362,10 @@ impl<'a> Reader<'a> {
         memory_bytes: usize,
     ) -> Result<Option<usize>, DecodeError> {
         let at = self.offset();
-        let Some(count) = self.length(flexible)? else {
-            return Ok(None);
+        let count = match self.length(flexible)? {
+            None => return Ok(None),
+            Some(0) => return Ok(Some(0)),
+            Some(count) => count,
         };
         if count > self.rest.len() / bytes_min.max(1) {
             return Err(self.error_at(at, DecodeErrorKind::CountTooLarge));

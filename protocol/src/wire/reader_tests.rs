@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::*;
+use crate::wire::{FieldReader, Struct, Writer};
 
 fn kind<T: std::fmt::Debug>(result: Result<T, DecodeError>) -> DecodeErrorKind {
     result.unwrap_err().kind
@@ -160,12 +161,8 @@ fn ints_are_views_and_check_their_count() {
     );
 }
 
-fn strings(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
-    reader.fields(|fields| {
-        fields.array(false, 2, |element: &mut String, fields| {
-            *element = fields.string(false).into_owned();
-        })
-    })
+fn strings<'a>(reader: &mut Reader<'a>) -> Result<Vec<Cow<'a, str>>, DecodeError> {
+    reader.fields(|fields| fields.array(false, 0))
 }
 
 #[test]
@@ -191,12 +188,28 @@ fn arrays_check_their_count_before_they_allocate() {
 #[test]
 fn arrays_stay_within_the_budget() {
     let bytes = [0, 0, 0, 2, 0, 0, 0, 0];
-    let enough = 2 * size_of::<String>();
+    let enough = 2 * size_of::<Cow<'_, str>>();
     strings(&mut Reader::with_budget(&bytes, enough)).unwrap();
     assert_eq!(
         kind(strings(&mut Reader::with_budget(&bytes, enough - 1))),
         DecodeErrorKind::OverBudget
     );
+}
+
+/// A struct of one byte on the wire and many in memory.
+#[derive(Debug, Default)]
+struct Large([u64; 16]);
+
+impl<'a> Struct<'a> for Large {
+    const BYTES_MIN: usize = 1;
+
+    fn read_fields(&mut self, r: &mut FieldReader<'a>, _version: i16) {
+        self.0[0] = r.i8().unsigned_abs().into();
+    }
+
+    fn write_fields(&self, w: &mut Writer, _version: i16) {
+        w.i64(self.0[0].cast_signed());
+    }
 }
 
 #[test]
@@ -207,11 +220,7 @@ fn the_budget_grows_with_the_input_up_to_its_limit() {
     // The worst ratio on the wire: one byte for an element of many.
     let mut bytes = 300_000_u32.to_be_bytes().to_vec();
     bytes.resize(4 + 300_000, 0);
-    let result = Reader::new(&bytes).fields(|fields| {
-        fields.array(false, 1, |element: &mut [u64; 16], fields| {
-            element[0] = fields.i8().unsigned_abs().into();
-        })
-    });
+    let result = Reader::new(&bytes).fields(|fields| fields.array::<Large>(false, 0));
     assert_eq!(kind(result), DecodeErrorKind::OverBudget);
 }
 

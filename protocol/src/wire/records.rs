@@ -1,6 +1,7 @@
 //! The `records` type: opaque bytes at this level, handed on without a copy.
 
-use std::fmt;
+use std::ops::Deref;
+use std::{fmt, mem};
 
 use bytes::Bytes;
 
@@ -15,7 +16,39 @@ pub enum Records<'a> {
     /// A view on the message it was read from. Written by copying.
     Wire(&'a [u8]),
     /// Pieces that together are the value. Large ones are written without being copied.
-    Shared(Vec<Bytes>),
+    Shared(Pieces),
+}
+
+/// The pieces of records, in order.
+#[derive(Clone)]
+pub struct Pieces(Vec<Bytes>);
+
+impl Deref for Pieces {
+    type Target = [Bytes];
+
+    #[inline]
+    fn deref(&self) -> &[Bytes] {
+        &self.0
+    }
+}
+
+impl Drop for Pieces {
+    #[inline]
+    fn drop(&mut self) {
+        drop_pieces(mem::take(&mut self.0));
+    }
+}
+
+/// Out of line, so that the code that drops a struct stays small: records that were read have no pieces.
+#[inline(never)]
+fn drop_pieces(pieces: Vec<Bytes>) {
+    drop(pieces);
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pieces", self.0.len())
+    }
 }
 
 impl<'a> Records<'a> {
@@ -55,7 +88,7 @@ impl<'a> Records<'a> {
         let (wire, shared) = match self {
             Self::Null => (None, [].as_slice()),
             Self::Wire(bytes) => (Some(*bytes), [].as_slice()),
-            Self::Shared(pieces) => (None, pieces.as_slice()),
+            Self::Shared(pieces) => (None, &**pieces),
         };
         wire.into_iter().chain(shared.iter().map(Bytes::as_ref))
     }
@@ -69,13 +102,13 @@ impl<'a> From<&'a [u8]> for Records<'a> {
 
 impl From<Bytes> for Records<'_> {
     fn from(bytes: Bytes) -> Self {
-        Self::Shared(vec![bytes])
+        Self::Shared(Pieces(vec![bytes]))
     }
 }
 
 impl From<Vec<Bytes>> for Records<'_> {
     fn from(pieces: Vec<Bytes>) -> Self {
-        Self::Shared(pieces)
+        Self::Shared(Pieces(pieces))
     }
 }
 

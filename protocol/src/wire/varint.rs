@@ -3,19 +3,7 @@
 //! The signed varints inside records belong to the records, not here.
 
 /// The longest unsigned varint, in bytes.
-pub const UVARINT_BYTES_MAX: usize = 5;
-
-/// How many bytes `value` takes as an unsigned varint: 1 to 5.
-#[inline]
-pub const fn uvarint_bytes(value: u32) -> usize {
-    match value {
-        0..=0x7f => 1,
-        0x80..=0x3fff => 2,
-        0x4000..=0x1f_ffff => 3,
-        0x20_0000..=0xfff_ffff => 4,
-        _ => 5,
-    }
-}
+pub(super) const UVARINT_BYTES_MAX: usize = 5;
 
 /// Writes `value` to the start of `buffer` and returns how many bytes it took.
 #[inline]
@@ -77,7 +65,6 @@ mod tests {
         ] {
             let mut buffer = [0; UVARINT_BYTES_MAX];
             assert_eq!(put_uvarint(value, &mut buffer), bytes);
-            assert_eq!(uvarint_bytes(value), bytes);
             assert_eq!(take_uvarint(&buffer[..bytes]), Ok((value, bytes)));
             assert_eq!(
                 take_uvarint(&buffer[..bytes - 1]),
