@@ -26,6 +26,8 @@ pub struct Config {
     /// What clients are told to connect to. `None`: the host of `listeners`, or, where that is a wildcard, the address
     /// the client reached us by.
     pub advertised_listeners: Option<Endpoint>,
+    /// Threads that serve connections. Half of the cores by default: the others are for PostgreSQL.
+    pub num_network_threads: usize,
     /// Open connections, all together.
     pub max_connections: usize,
     /// Open connections from one address.
@@ -104,6 +106,8 @@ impl Default for Config {
                 port: 9092,
             },
             advertised_listeners: None,
+            num_network_threads: std::thread::available_parallelism()
+                .map_or(1, |cores| (cores.get() / 2).max(1)),
             max_connections: 10_000,
             max_connections_per_ip: 10_000,
             connections_max_idle_ms: 600_000,

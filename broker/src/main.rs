@@ -42,6 +42,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn run(config: Config) -> anyhow::Result<()> {
     start_logging(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.num_network_threads)
         .enable_all()
         .build()
         .context("starting the runtime")?;

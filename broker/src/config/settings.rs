@@ -255,6 +255,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Where connections are accepted. An empty host is every address; connections are neither encrypted nor authenticated."),
     setting!(NETWORK, "advertised.listeners", advertised_listeners, "PLAINTEXT://HOST:PORT",
         "What clients are told to connect to. Without it, the host of `listeners` or, if that is empty, the address the client reached the broker by."),
+    setting!(NETWORK, "num.network.threads", num_network_threads, "COUNT", at_least 1,
+        "Threads that serve connections. By default half as many as there are cores: the others are PostgreSQL's."),
     setting!(NETWORK, "max.connections", max_connections, "COUNT", at_least 1,
         "Open connections, all together. More are closed as they come."),
     setting!(NETWORK, "max.connections.per.ip", max_connections_per_ip, "COUNT", at_least 1,

@@ -1,8 +1,9 @@
 //! One lane: a queue of appends and the task that commits them in groups. While one flush is on its way to the database
-//! the queue fills; when its COMMIT has returned, all that is queued goes next (no timer). Offsets are assigned here, in
+//! the queue fills; when its COMMIT has returned, all that is queued goes next, see [`Pace`] for when. Offsets are assigned here, in
 //! memory, by the lane's only owner; the database refuses the flush of a late one.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +11,12 @@ use bytes::{Bytes, BytesMut};
 use protocol::records::RecordBatch;
 use storage::{LaneWriter, ProducerSnapshot, Run, Store};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::append::{PreparedBatch, patched};
+use super::pace::Pace;
 use super::partition::Partition;
 use super::producers::{ProducerBatch, Producers, Sequence, SequenceError};
 use super::tail::{Piece, TailCache};
@@ -102,20 +106,54 @@ impl LaneQueue {
     }
 
     /// The next entries, at most `bytes_max` of batches but at least one; `None` when the lane has stopped and is empty.
-    async fn take(&self, bytes_max: usize) -> Option<Vec<Entry>> {
+    /// Nothing is taken by a wait that is dropped.
+    async fn take(&self, bytes_max: usize, pacer: &mut Pacer) -> Option<Vec<Entry>> {
         loop {
-            {
-                let mut queue = self.queue();
-                if !queue.entries.is_empty() {
-                    return Some(first_entries(&mut queue.entries, bytes_max));
-                }
-                if queue.phase != Phase::Open {
+            let queued = {
+                let queue = self.queue();
+                if queue.entries.is_empty() && queue.phase != Phase::Open {
                     return None;
                 }
+                queue.entries.len()
+            };
+            if queued > 0 {
+                self.gather(queued, pacer).await;
+                return Some(first_entries(&mut self.queue().entries, bytes_max));
             }
             self.filled.notified().await;
         }
     }
+
+    /// Waits for batches that are about to come, see [`Pace`].
+    async fn gather(&self, mut queued: usize, pacer: &mut Pacer) {
+        let Some(wanted) = pacer.pace.gather(queued) else {
+            return;
+        };
+        let mut time_is_up = pin!(pacer.alarm.after(wanted.longest));
+        while queued < wanted.batches {
+            tokio::select! {
+                () = &mut time_is_up => break,
+                () = self.filled.notified() => {}
+            }
+            let queue = self.queue();
+            if queue.phase != Phase::Open {
+                return;
+            }
+            queued = queue.entries.len();
+        }
+        pacer.pace.gathered(queued >= wanted.batches);
+    }
+
+    fn len(&self) -> usize {
+        self.queue().entries.len()
+    }
+}
+
+/// When the next flush begins, and the clock for it.
+#[derive(Debug)]
+struct Pacer {
+    pace: Pace,
+    alarm: Alarm,
 }
 
 fn first_entries(entries: &mut VecDeque<Entry>, bytes_max: usize) -> Vec<Entry> {
@@ -236,20 +274,52 @@ pub(crate) struct Lane {
 impl Lane {
     /// Commits what is queued until the lane is stopped or fenced.
     pub(crate) async fn run(mut self, fenced: watch::Sender<bool>) {
-        while let Some(entries) = self.queue.take(self.config.flush_bytes_max).await {
-            let entries = self.load_producers(entries).await;
-            let (runs, pending) = assign(entries);
-            if !runs.is_empty() && !self.flush(&runs).await {
-                self.queue.fence();
+        let mut pacer = Pacer {
+            pace: Pace::default(),
+            alarm: Alarm::new(),
+        };
+        let mut loads = Loads::default();
+        let queue = Arc::clone(&self.queue);
+        loop {
+            let entries = tokio::select! {
+                Some(entries) = loads.next(), if !loads.is_empty() => entries,
+                entries = queue.take(self.config.flush_bytes_max, &mut pacer) => match entries {
+                    Some(entries) => loads.park(entries, &self.store),
+                    None if loads.is_empty() => return,
+                    None => loads.next().await.unwrap_or_default(),
+                },
+            };
+            if !self.commit(entries, &mut pacer.pace).await {
+                queue.fence();
+                loads.refuse();
                 fenced.send_replace(true);
+                return;
+            }
+        }
+    }
+
+    /// Gives offsets to `entries`, stores them and answers; false when another broker owns the lane.
+    async fn commit(&mut self, entries: Vec<Entry>, pace: &mut Pace) -> bool {
+        let (runs, pending) = assign(entries);
+        if !runs.is_empty() {
+            let begun = Instant::now();
+            if !self.flush(&runs).await {
                 for pending in pending {
                     answer(pending.reply, Err(AppendError::NotLeader));
                 }
-                return;
+                return false;
             }
-            let unsaved = self.publish(runs, pending);
-            save_producers(&self.store, &unsaved, self.config.producer_id_expiration_ms).await;
+            let size_bytes = runs.iter().map(|run| run.size_bytes).sum();
+            pace.flushed(begun.elapsed(), size_bytes, pending.len(), self.queue.len());
         }
+        let unsaved = self.publish(runs, pending);
+        // Now, while nothing is assigned that is not committed.
+        let snapshots = snapshots(&unsaved, self.config.producer_id_expiration_ms);
+        if !snapshots.is_empty() {
+            let store = self.store.clone();
+            tokio::spawn(async move { save_snapshots(&store, &snapshots).await });
+        }
+        true
     }
 
     /// Commits `runs`; false when another broker owns the lane. While the database is away the same flush is tried again:
@@ -305,39 +375,77 @@ impl Lane {
         }
         unsaved
     }
+}
 
-    /// Rebuilds the producers of partitions that were not appended to since the start: from the last snapshot and the
-    /// batches after it. Entries whose partition cannot be read are refused.
-    async fn load_producers(&self, entries: Vec<Entry>) -> Vec<Entry> {
+/// Partitions that were not appended to since the start: their producers are rebuilt, from the last snapshot and the batches
+/// after it, while the lane goes on with others. Their entries wait here, in order.
+#[derive(Debug, Default)]
+struct Loads {
+    running: JoinSet<(Arc<Partition>, Result<Producers, ReadError>)>,
+    parked: HashMap<i32, Vec<Entry>>,
+}
+
+impl Loads {
+    fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Keeps the entries that have to wait, and gives back the others.
+    fn park(&mut self, entries: Vec<Entry>, store: &Store) -> Vec<Entry> {
         let mut ready = Vec::with_capacity(entries.len());
-        let mut failed: HashMap<i32, AppendError> = HashMap::new();
         for entry in entries {
-            let id = entry.partition.id();
-            if entry.partition.appender().producers.is_none() && !failed.contains_key(&id) {
-                match load_producers(&self.store, &entry.partition).await {
-                    Ok(producers) => entry.partition.appender().producers = Some(producers),
-                    Err(error) => {
-                        let (topic, partition) = (entry.partition.topic(), entry.partition.index());
-                        tracing::warn!(topic, partition, %error, "cannot rebuild the producers");
-                        failed.insert(id, AppendError::Unavailable(Arc::new(error)));
-                    }
-                }
+            if entry.partition.appender().producers.is_some() {
+                ready.push(entry);
+                continue;
             }
-            match failed.get(&id) {
-                Some(error) => answer(entry.reply, Err(error.clone())),
-                None => ready.push(entry),
-            }
+            let partition = Arc::clone(&entry.partition);
+            let parked = self.parked.entry(partition.id()).or_insert_with(|| {
+                let store = store.clone();
+                self.running.spawn(async move {
+                    let loaded = load_producers(&store, &partition).await;
+                    (partition, loaded)
+                });
+                Vec::new()
+            });
+            parked.push(entry);
         }
         ready
     }
+
+    /// The entries of the next partition that is ready; those of one that cannot be read are refused. `None` when nothing runs.
+    async fn next(&mut self) -> Option<Vec<Entry>> {
+        let (partition, loaded) = match self.running.join_next().await? {
+            Ok(loaded) => loaded,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        };
+        let entries = self.parked.remove(&partition.id()).unwrap_or_default();
+        match loaded {
+            Ok(producers) => {
+                partition.appender().producers = Some(producers);
+                Some(entries)
+            }
+            Err(error) => {
+                let (topic, index) = (partition.topic(), partition.index());
+                tracing::warn!(topic, partition = index, %error, "cannot rebuild the producers");
+                let error = AppendError::Unavailable(Arc::new(error));
+                for entry in entries {
+                    answer(entry.reply, Err(error.clone()));
+                }
+                Some(Vec::new())
+            }
+        }
+    }
+
+    /// Another broker owns the lane.
+    fn refuse(&mut self) {
+        for entry in self.parked.drain().flat_map(|(_, entries)| entries) {
+            answer(entry.reply, Err(AppendError::NotLeader));
+        }
+    }
 }
 
-/// Writes the producers of `partitions`, so that a restart reads only the log after this point. A failure costs only time.
-pub(crate) async fn save_producers(
-    store: &Store,
-    partitions: &[Arc<Partition>],
-    expiration_ms: i64,
-) {
+/// The producers of those of `partitions` that are due to be saved, as of what is committed.
+fn snapshots(partitions: &[Arc<Partition>], expiration_ms: i64) -> Vec<ProducerSnapshot> {
     let mut snapshots = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let mut appender = partition.appender();
@@ -353,10 +461,24 @@ pub(crate) async fn save_producers(
             state: producers.to_snapshot(),
         });
     }
-    if snapshots.is_empty() {
-        return;
+    snapshots
+}
+
+/// Writes the producers of `partitions`, so that a restart reads only the log after this point. The lane must have stopped.
+pub(crate) async fn save_producers(
+    store: &Store,
+    partitions: &[Arc<Partition>],
+    expiration_ms: i64,
+) {
+    let snapshots = snapshots(partitions, expiration_ms);
+    if !snapshots.is_empty() {
+        save_snapshots(store, &snapshots).await;
     }
-    if let Err(error) = store.save_producer_snapshots(&snapshots).await {
+}
+
+/// A failure costs only time.
+async fn save_snapshots(store: &Store, snapshots: &[ProducerSnapshot]) {
+    if let Err(error) = store.save_producer_snapshots(snapshots).await {
         tracing::warn!(partitions = snapshots.len(), %error, "cannot save the producers");
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! Start with [`Log`] and [`Partition`]; `lane` holds the group commit, `producers` what makes producers idempotent.
 
+mod alarm;
 mod append;
 mod lane;
+mod pace;
 mod partition;
 mod producers;
 mod tail;

@@ -1,4 +1,4 @@
-//! What PostgreSQL does with the same bytes when nothing is in its way: rows cut beforehand, one connection, no broker.
+//! What PostgreSQL does with the same bytes when nothing is in its way: messages made beforehand, one connection, no broker.
 
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,15 @@ const TABLE: &str = "drop table if exists public.bench_ceiling;
         data bytea not null, primary key (part, base, chunk)) with (toast_tuple_target = 8160, autovacuum_enabled = false);
     alter table public.bench_ceiling alter data set storage plain";
 const ARRAYS: &str = "insert into public.bench_ceiling (base, part, span, chunk, data) \
-    select * from unnest($1::int8[], $2::int4[], $3::int4[], $4::int4[], $5::bytea[])";
+    select $1, u.* from unnest($2::int4[], $3::int4[], $4::int4[], $5::bytea[]) u";
 const COPY: &str =
     "copy public.bench_ceiling (base, part, span, chunk, data) from stdin (format binary)";
 
 /// Puts the bytes of `load` into a table of the server at `url` for so long.
 pub(crate) fn run(url: &str, load: Produce, length: Duration) -> Sample {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // The connection has a thread of its own: the next transaction is made while the server works.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
@@ -49,6 +51,7 @@ async fn insert(client: &Client, load: Produce, length: Duration) -> Sample {
         .min(TRANSACTION_BYTES_MAX / load.batch_bytes)
         .max(1);
     let data = Bytes::from(crate::raw::values(1, load.batch_bytes).swap_remove(0));
+    let rows = Rows::new(&data, per_transaction);
     let with_arrays = per_transaction * load.batch_bytes <= ARRAYS_BYTES_MAX;
     let text = if with_arrays { ARRAYS } else { COPY };
     let statement = client.prepare(text).await.expect("a statement");
@@ -56,13 +59,12 @@ async fn insert(client: &Client, load: Produce, length: Duration) -> Sample {
     let counted_from = start + length / 5;
     let (mut transactions, mut latencies, mut base) = (0, Vec::new(), 0_i64);
     while start.elapsed() < length {
-        let rows = rows(&data, per_transaction, base);
         base += 1;
         let begun = Instant::now();
         if with_arrays {
-            arrays(client, &statement, &rows).await;
+            rows.arrays(client, &statement, base).await;
         } else {
-            copy(client, &statement, &rows).await;
+            rows.copy(client, &statement, base).await;
         }
         if begun >= counted_from {
             transactions += 1;
@@ -80,50 +82,70 @@ async fn insert(client: &Client, load: Produce, length: Duration) -> Sample {
     sample.with_latencies(latencies)
 }
 
-type Row = (i64, i32, i32, Bytes);
-
-/// Offset, partition, number of the piece, piece.
-fn rows(data: &Bytes, batches: usize, base: i64) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for part in 0..batches {
-        for (chunk, at) in (0..data.len()).step_by(CHUNK_BYTES).enumerate() {
-            let piece = data.slice(at..data.len().min(at + CHUNK_BYTES));
-            rows.push((base, part as i32, chunk as i32, piece));
-        }
-    }
-    rows
+/// The rows of one transaction, as columns and as a COPY stream that lacks only the offset.
+struct Rows {
+    part: Vec<i32>,
+    span: Vec<i32>,
+    chunk: Vec<i32>,
+    data: Vec<Bytes>,
+    stream: Vec<u8>,
+    /// Where the offsets stand in `stream`.
+    base_at: Vec<usize>,
 }
 
-async fn arrays(client: &Client, statement: &Statement, rows: &[Row]) {
-    let base: Vec<i64> = rows.iter().map(|r| r.0).collect();
-    let part: Vec<i32> = rows.iter().map(|r| r.1).collect();
-    let span = vec![0; rows.len()];
-    let chunk: Vec<i32> = rows.iter().map(|r| r.2).collect();
-    let data: Vec<&[u8]> = rows.iter().map(|r| r.3.as_ref()).collect();
-    let inserted = client
-        .execute(statement, &[&base, &part, &span, &chunk, &data])
-        .await;
-    inserted.expect("rows are stored");
-}
-
-async fn copy(client: &Client, statement: &Statement, rows: &[Row]) {
-    let sink: CopyInSink<Bytes> = client.copy_in(statement).await.expect("COPY begins");
-    let mut sink = std::pin::pin!(sink);
-    let mut message = BytesMut::with_capacity(CHUNK_BYTES * rows.len() + 64 * rows.len());
-    message.put_slice(b"PGCOPY\n\xff\r\n\0");
-    message.put_slice(&[0; 8]);
-    for (base, part, chunk, data) in rows {
-        message.put_i16(5);
-        message.put_i32(8);
-        message.put_i64(*base);
-        for number in [*part, 0, *chunk] {
-            message.put_i32(4);
-            message.put_i32(number);
+impl Rows {
+    fn new(batch: &Bytes, batches: usize) -> Self {
+        let mut rows = Self {
+            part: Vec::new(),
+            span: Vec::new(),
+            chunk: Vec::new(),
+            data: Vec::new(),
+            stream: Vec::new(),
+            base_at: Vec::new(),
+        };
+        rows.stream.put_slice(b"PGCOPY\n\xff\r\n\0");
+        rows.stream.put_slice(&[0; 8]);
+        for part in 0..batches as i32 {
+            for (chunk, piece) in (0..).zip(batch.chunks(CHUNK_BYTES)) {
+                rows.part.push(part);
+                rows.span.push(0);
+                rows.chunk.push(chunk);
+                rows.data.push(batch.slice_ref(piece));
+                rows.stream.put_i16(5);
+                rows.stream.put_i32(8);
+                rows.base_at.push(rows.stream.len());
+                rows.stream.put_i64(0);
+                for number in [part, 0, chunk] {
+                    rows.stream.put_i32(4);
+                    rows.stream.put_i32(number);
+                }
+                rows.stream.put_i32(piece.len() as i32);
+                rows.stream.put_slice(piece);
+            }
         }
-        message.put_i32(data.len() as i32);
-        message.put_slice(data);
+        rows.stream.put_i16(-1);
+        rows
     }
-    message.put_i16(-1);
-    sink.feed(message.freeze()).await.expect("rows are taken");
-    sink.finish().await.expect("rows are stored");
+
+    async fn arrays(&self, client: &Client, statement: &Statement, base: i64) {
+        let data: Vec<&[u8]> = self.data.iter().map(Bytes::as_ref).collect();
+        let inserted = client
+            .execute(
+                statement,
+                &[&base, &self.part, &self.span, &self.chunk, &data],
+            )
+            .await;
+        inserted.expect("rows are stored");
+    }
+
+    async fn copy(&self, client: &Client, statement: &Statement, base: i64) {
+        let sink: CopyInSink<Bytes> = client.copy_in(statement).await.expect("COPY begins");
+        let mut sink = std::pin::pin!(sink);
+        let mut message = BytesMut::from(self.stream.as_slice());
+        for at in &self.base_at {
+            message[*at..*at + 8].copy_from_slice(&base.to_be_bytes());
+        }
+        sink.feed(message.freeze()).await.expect("rows are taken");
+        sink.finish().await.expect("rows are stored");
+    }
 }

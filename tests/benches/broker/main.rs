@@ -17,7 +17,7 @@ mod rdkafka_client;
 mod system;
 mod table;
 
-use load::Sample;
+use load::{Load, Sample};
 use system::System;
 use table::Row;
 
@@ -57,6 +57,11 @@ impl Options {
         }
         options
     }
+
+    fn picks(&self, load: &Load) -> bool {
+        let only = self.only.as_deref();
+        only.is_none_or(|only| load.name.contains(only))
+    }
 }
 
 fn main() {
@@ -68,17 +73,10 @@ fn main() {
             "Kafka, flush.messages=1",
             &["log.flush.interval.messages=1"],
         ));
-        warm_up(&systems);
+        warm_up(&systems, &options);
     }
     let mut rows = Vec::new();
-    for load in load::all() {
-        if options
-            .only
-            .as_ref()
-            .is_some_and(|only| !load.name.contains(only.as_str()))
-        {
-            continue;
-        }
+    for load in load::all().filter(|load| options.picks(load)) {
         let mut samples: Vec<Vec<Sample>> = systems.iter().map(|_| Vec::new()).collect();
         for _ in 0..options.rounds {
             for (at, of_system) in samples.iter_mut().enumerate() {
@@ -95,9 +93,9 @@ fn main() {
 }
 
 /// Kafka's first seconds are those of a cold Java machine.
-fn warm_up(systems: &[System]) {
+fn warm_up(systems: &[System], options: &Options) {
     for system in systems.iter().filter(|s| s.is_kafka()) {
-        for load in load::all().filter(|l| l.warms_up()) {
+        for load in load::all().filter(|l| l.warms_up() && options.picks(l)) {
             let _not_counted = load.run(system.port(), 5.0);
         }
     }

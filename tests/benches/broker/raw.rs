@@ -1,11 +1,10 @@
 //! A client that sends requests made beforehand, so that it costs next to nothing itself.
 
-use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use protocol::messages::{FetchResponse, ResponseHeader};
+use protocol::messages::{FetchResponse, ProduceResponse, ResponseHeader};
 use protocol::wire::{Reader, Records};
 use protocol::{ApiKey, Message};
 use tests::batch::{NewBatch, read_batches};
@@ -13,6 +12,9 @@ use tests::fresh_topic;
 use tests::wire::{
     Connection, FETCH, PRODUCE, fetch_request, fetched, frame, produce_request, request_bytes,
 };
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use crate::load::{Produce, Sample};
 
@@ -60,28 +62,26 @@ struct Done {
     latencies: Vec<Duration>,
 }
 
-/// Sends batches over `connections`, each with `in_flight` requests outstanding.
+/// Sends batches over `connections`, each with `in_flight` requests outstanding. One thread does it all, woken once for many answers.
 pub(crate) fn produce(port: u16, load: Produce, length: Duration) -> Sample {
     let topic = fresh_topic("load");
     Connection::to_port(port).create_topic(&topic, load.partitions);
     let (batch, records) = batch(load.batch_bytes, load.record_bytes);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let start = Instant::now();
     let counted_from = start + length.mul_f64(WARM_UP);
     let end = start + length;
-    let done: Vec<Done> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..load.connections)
-            .map(|index| {
-                let mine = (0..load.partitions)
-                    .filter(|p| *p as usize % load.connections == index % load.partitions as usize);
-                let frames: Vec<Vec<u8>> = mine.map(|p| produce_frame(&topic, p, &batch)).collect();
-                scope.spawn(move || send(port, &frames, load.in_flight, counted_from, end))
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().expect("a client"))
-            .collect()
+    let senders = (0..load.connections).map(|index| {
+        let mine = (0..load.partitions)
+            .filter(|p| *p as usize % load.connections == index % load.partitions as usize);
+        let frames: Vec<Vec<u8>> = mine.map(|p| produce_frame(&topic, p, &batch)).collect();
+        send(port, frames, load.in_flight, counted_from, end)
     });
+    let done: Vec<Done> = runtime
+        .expect("a runtime")
+        .block_on(futures_util::future::join_all(senders));
     let batches = done.iter().map(|d| d.batches).sum::<u64>();
     let sample = Sample {
         seconds: (end - counted_from).as_secs_f64(),
@@ -93,52 +93,63 @@ pub(crate) fn produce(port: u16, load: Produce, length: Duration) -> Sample {
     sample.with_latencies(done.into_iter().flat_map(|d| d.latencies).collect())
 }
 
-fn send(
+async fn send(
     port: u16,
-    frames: &[Vec<u8>],
+    frames: Vec<Vec<u8>>,
     in_flight: usize,
     counted_from: Instant,
     end: Instant,
 ) -> Done {
-    let mut connection = Connection::to_port(port);
-    let mut sent: VecDeque<Instant> = VecDeque::new();
-    let mut done = Done::default();
-    for frame in frames.iter().cycle() {
-        if sent.len() == in_flight
-            && !take(&mut connection, &mut sent, counted_from, end, &mut done)
-        {
-            break;
+    let stream = TcpStream::connect(("127.0.0.1", port)).await;
+    let mut stream = stream.expect("a connection");
+    stream.set_nodelay(true).expect("no delay");
+    let (read, mut write) = stream.split();
+    let (sent, mut awaited) = tokio::sync::mpsc::unbounded_channel::<Instant>();
+    let free = tokio::sync::Semaphore::new(in_flight);
+    let sending = async {
+        for frame in frames.iter().cycle() {
+            let slot = free.acquire().await.expect("never closed");
+            slot.forget();
+            let now = Instant::now();
+            if now >= end {
+                break;
+            }
+            sent.send(now).expect("the other side reads to the end");
+            write.write_all(frame).await.expect("the broker reads");
         }
-        sent.push_back(Instant::now());
-        connection.send_bytes(frame);
-    }
-    while !sent.is_empty() {
-        take(&mut connection, &mut sent, counted_from, end, &mut done);
-    }
-    done
+        drop(sent);
+    };
+    let receiving = async {
+        let mut read = BufReader::new(read);
+        let mut body = Vec::new();
+        let mut done = Done::default();
+        while let Some(sent_at) = awaited.recv().await {
+            let size = read.read_u32().await.expect("an answer");
+            body.resize(size as usize, 0);
+            read.read_exact(&mut body).await.expect("the whole answer");
+            let now = Instant::now();
+            free.add_permits(1);
+            assert_appended(&body);
+            if now >= counted_from && now < end {
+                done.batches += 1;
+                done.latencies.push(now - sent_at);
+            }
+        }
+        done
+    };
+    futures_util::future::join(sending, receiving).await.1
 }
 
-/// Takes one answer; whether to go on.
-fn take(
-    connection: &mut Connection,
-    sent: &mut VecDeque<Instant>,
-    counted_from: Instant,
-    end: Instant,
-    done: &mut Done,
-) -> bool {
-    let answer = connection.receive(ApiKey::Produce, PRODUCE);
-    let now = Instant::now();
-    let sent_at = sent.pop_front().expect("an answer to a request");
-    assert_eq!(
-        tests::wire::produced(&answer)[0].error,
-        0,
-        "a batch was refused"
-    );
-    if now >= counted_from && now < end {
-        done.batches += 1;
-        done.latencies.push(now - sent_at);
-    }
-    now < end
+fn assert_appended(body: &[u8]) {
+    let mut reader = Reader::new(body);
+    let mut header = ResponseHeader::default();
+    let header_version = ApiKey::Produce.response_header_version(PRODUCE);
+    header.read(&mut reader, header_version).expect("a header");
+    let mut response = ProduceResponse::default();
+    let read = response.read(&mut reader, PRODUCE);
+    read.expect("a Produce answer");
+    let partition = &response.responses[0].partition_responses[0];
+    assert_eq!(partition.error_code, 0, "a batch was refused");
 }
 
 /// Fills a new topic of one partition and gives its name.
