@@ -106,3 +106,14 @@ create table kafka.producer_snapshots (
 comment on table kafka.producer_snapshots is 'State of the producers of a partition, so that a restart need not read its whole log';
 comment on column kafka.producer_snapshots.end_offset is 'The state covers all records below this offset';
 comment on column kafka.producer_snapshots.state is 'Encoded by the broker';
+
+create table kafka.time_index (
+    part int4 not null references kafka.partitions on delete cascade,
+    end_offset int8 not null,
+    max_timestamp int8 not null,
+    primary key (part, end_offset)
+);
+comment on table kafka.time_index is 'Marks in the log of a partition, so that a look-up by time need not read it from its start';
+comment on column kafka.time_index.part is 'Partition, kafka.partitions.part';
+comment on column kafka.time_index.end_offset is 'The mark is before this offset';
+comment on column kafka.time_index.max_timestamp is 'The largest timestamp of all records before the mark, in ms since 1970';

@@ -20,7 +20,7 @@ mod writer;
 pub use changes::{TopicChange, TopicChanges};
 pub use error::{Error, Outcome};
 pub use lanes::LaneLease;
-pub use producers::ProducerSnapshot;
+pub use producers::{Checkpoint, TimeMark};
 pub use read::RunBytes;
 pub use store::{DatabaseConfig, Store};
 pub use topics::{NewTopic, PartitionRow, Topic};

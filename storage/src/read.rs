@@ -3,10 +3,14 @@
 //! A roll or seal at the same time changes nothing for a reader: tables named by an older list are still there, and sealed
 //! ones hold what they held when they were open.
 
+use std::pin::pin;
+
 use bytes::{Bytes, BytesMut};
 use deadpool_postgres::Object;
+use futures_util::TryStreamExt;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{IsolationLevel, Row};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{IsolationLevel, Row, RowStream};
 
 use crate::chunks::CHUNK_BYTES;
 use crate::{Result, Store};
@@ -26,6 +30,8 @@ pub struct RunBytes {
 const SEALED_MAX: i64 = 4;
 /// Rows of one query at most; bounds its memory where rows are small.
 const ROWS_MAX: usize = 4_096;
+/// Memory is taken for this much at first, then for as much again as has been read.
+const ROOM_BYTES_MIN: usize = 256 << 10;
 /// How often a segment may be dropped under a reader before that is an error.
 const LOCATE_MAX: usize = 3;
 
@@ -53,10 +59,11 @@ fn rows_from(segment_id: i32) -> String {
     )
 }
 
-fn rest_of_run(segment_id: i32) -> String {
+/// What follows chunk `$3` of the run at `$2`.
+fn rows_after(segment_id: i32) -> String {
     format!(
         "select base, span, chunk, data from kafka.log_{segment_id} \
-         where part = $1 and base = $2 and chunk > $3 order by chunk"
+         where part = $1 and (base, chunk) > ($2, $3) order by base, chunk limit $4"
     )
 }
 
@@ -92,6 +99,8 @@ impl Store {
             part,
             from_offset,
             max_bytes,
+            block: BytesMut::new(),
+            last_row: None,
             bytes: 0,
             runs: Vec::new(),
         };
@@ -140,8 +149,21 @@ struct Reader<'a> {
     part: i32,
     from_offset: i64,
     max_bytes: usize,
+    /// The chunks of the run that is being read. Rows are copied as they come, so that the connection's buffer is free for the next.
+    block: BytesMut,
+    /// The last of these chunks.
+    last_row: Option<ChunkAt>,
+    /// Of `runs`.
     bytes: usize,
     runs: Vec<RunBytes>,
+}
+
+/// Where a row lies in its partition.
+#[derive(Debug, Clone, Copy)]
+struct ChunkAt {
+    base: i64,
+    span: i32,
+    chunk: i32,
 }
 
 /// Whether to go on in later segments.
@@ -153,6 +175,8 @@ enum Page {
 impl Reader<'_> {
     /// Reads the segments found for `from_offset`; true when the read is complete.
     async fn read_located(&mut self) -> Result<bool, tokio_postgres::Error> {
+        self.block.clear();
+        self.last_row = None;
         let locate = self.client.prepare_cached(LOCATE).await?;
         let rows = self
             .client
@@ -180,104 +204,85 @@ impl Reader<'_> {
     }
 
     async fn read_segment(&mut self, segment_id: i32) -> Result<Page, tokio_postgres::Error> {
-        let statement = self.client.prepare_cached(&rows_from(segment_id)).await?;
         let mut row_bytes = CHUNK_BYTES;
         loop {
-            let wanted = self
-                .max_bytes
-                .saturating_sub(self.bytes)
-                .div_ceil(row_bytes)
-                + 1;
-            let limit = wanted.min(ROWS_MAX);
-            let rows = self
-                .client
-                .query(
-                    &statement,
-                    &[&self.part, &self.from_offset, &(limit as i64)],
-                )
-                .await?;
-            let cut_off = rows.len() == limit;
-            if let Page::Full = self.take(segment_id, &rows, cut_off).await? {
-                return Ok(Page::Full);
+            let missing = self.max_bytes.saturating_sub(self.bytes + self.block.len());
+            let limit = (missing.div_ceil(row_bytes) + 1).min(ROWS_MAX);
+            let mut rows = pin!(self.query(segment_id, limit as i64).await?);
+            let (mut count, mut bytes) = (0, 0);
+            while let Some(row) = rows.try_next().await? {
+                let data: &[u8] = row.get(3);
+                count += 1;
+                bytes += data.len();
+                if !self.take(&row, data) {
+                    return Ok(Page::Full);
+                }
             }
-            if !cut_off {
-                return Ok(Page::EndOfSegment);
+            if count < limit {
+                let fits = self.end_run();
+                return Ok(if fits { Page::EndOfSegment } else { Page::Full });
             }
-            row_bytes = (rows.iter().map(|row| data(row).len()).sum::<usize>() / rows.len()).max(1);
+            row_bytes = (bytes / count).max(1);
         }
     }
 
-    /// Joins rows to runs. Where the rows were cut off, the last run may miss some: it is left for the next query, or
-    /// completed if there is no other.
-    async fn take(
-        &mut self,
-        segment_id: i32,
-        rows: &[Row],
-        cut_off: bool,
-    ) -> Result<Page, tokio_postgres::Error> {
-        let mut groups = rows.chunk_by(|a, b| base(a) == base(b)).peekable();
-        let mut whole_in_page = 0;
-        while let Some(group) = groups.next() {
-            let incomplete = cut_off && groups.peek().is_none();
-            if incomplete && whole_in_page > 0 {
-                return Ok(Page::EndOfSegment);
+    /// The next rows of a segment, `limit` at most.
+    async fn query(&self, segment_id: i32, limit: i64) -> Result<RowStream, tokio_postgres::Error> {
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.part];
+        let text = match &self.last_row {
+            None => {
+                parameters.push(&self.from_offset);
+                rows_from(segment_id)
             }
-            let rest = match incomplete {
-                true if !self.runs.is_empty() => return Ok(Page::Full),
-                true => self.rest(segment_id, group).await?,
-                false => Vec::new(),
-            };
-            let size = group.iter().chain(&rest).map(|row| data(row).len()).sum();
-            if !self.runs.is_empty() && self.bytes + size > self.max_bytes {
-                return Ok(Page::Full);
+            Some(last) => {
+                parameters.extend([&last.base as &(dyn ToSql + Sync), &last.chunk]);
+                rows_after(segment_id)
             }
-            self.push(group, &rest, size);
-            whole_in_page += 1;
-        }
-        match !self.runs.is_empty() && self.bytes >= self.max_bytes {
-            true => Ok(Page::Full),
-            false => Ok(Page::EndOfSegment),
-        }
-    }
-
-    async fn rest(
-        &self,
-        segment_id: i32,
-        group: &[Row],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let Some(last) = group.last() else {
-            return Ok(Vec::new());
         };
-        let statement = self.client.prepare_cached(&rest_of_run(segment_id)).await?;
-        self.client
-            .query(
-                &statement,
-                &[&self.part, &base(last), &last.get::<_, i32>(2)],
-            )
-            .await
+        parameters.push(&limit);
+        let statement = self.client.prepare_cached(&text).await?;
+        self.client.query_raw(&statement, parameters).await
     }
 
-    fn push(&mut self, group: &[Row], rest: &[Row], size: usize) {
-        let mut joined = BytesMut::with_capacity(size);
-        for row in group.iter().chain(rest) {
-            joined.extend_from_slice(data(row));
+    /// Adds a chunk to its run; false when no more is wanted.
+    fn take(&mut self, row: &Row, data: &[u8]) -> bool {
+        let at = ChunkAt {
+            base: row.get(0),
+            span: row.get(1),
+            chunk: row.get(2),
+        };
+        if self.last_row.is_some_and(|last| last.base != at.base) && !self.end_run() {
+            return false;
         }
-        let base_offset = base(&group[0]);
-        let last_offset = base_offset + i64::from(group[0].get::<_, i32>(1));
-        self.bytes += size;
-        self.from_offset = last_offset + 1;
-        self.runs.push(RunBytes {
-            base_offset,
-            last_offset,
-            data: joined.freeze(),
-        });
+        let has_any = !self.runs.is_empty();
+        if has_any && self.bytes + self.block.len() + data.len() > self.max_bytes {
+            return false;
+        }
+        if self.block.capacity() - self.block.len() < data.len() {
+            // Each run takes its part of it.
+            let so_far = self.bytes + self.block.len();
+            let missing = self.max_bytes.saturating_sub(so_far);
+            let room = so_far.max(ROOM_BYTES_MIN).min(missing);
+            self.block.reserve(room.max(data.len()));
+        }
+        self.block.extend_from_slice(data);
+        self.last_row = Some(at);
+        true
     }
-}
 
-fn base(row: &Row) -> i64 {
-    row.get(0)
-}
-
-fn data(row: &Row) -> &[u8] {
-    row.get(3)
+    /// Ends the run that is being read, if there is one; false when the answer has all it may have.
+    fn end_run(&mut self) -> bool {
+        if let Some(ChunkAt { base, span, .. }) = self.last_row.take() {
+            let last_offset = base + i64::from(span);
+            let data = self.block.split().freeze();
+            self.bytes += data.len();
+            self.from_offset = last_offset + 1;
+            self.runs.push(RunBytes {
+                base_offset: base,
+                last_offset,
+                data,
+            });
+        }
+        self.runs.is_empty() || self.bytes < self.max_bytes
+    }
 }

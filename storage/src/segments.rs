@@ -210,7 +210,8 @@ async fn drop_whole(client: &mut Client, segment_id: i32) -> Result<bool> {
     Ok(true)
 }
 
-/// Keeps a lane's segments in order beside its writer, until the writer is gone or fenced.
+/// Keeps a lane's segments in order beside its writer, until the writer is gone or fenced. What the writer has left is frozen
+/// at the end, before the checkpoint of a PostgreSQL that stops with it.
 ///
 /// `current` tells where flushes go; `next` is set to an empty segment after it.
 pub(crate) async fn keep(
@@ -233,6 +234,9 @@ pub(crate) async fn keep(
             Ok(()) => {
                 let changed = tokio::time::timeout(every, keeper.current.changed()).await;
                 if let Ok(Err(_)) = changed {
+                    if let Err(error) = keeper.freeze_rest().await {
+                        tracing::debug!("the last segment is not frozen: {error}");
+                    }
                     return;
                 }
             }
@@ -295,6 +299,16 @@ impl Keeper {
             self.flushes_frozen = flushes;
         }
         self.flushes_seen = flushes;
+        Ok(())
+    }
+
+    async fn freeze_rest(&mut self) -> Result<()> {
+        let connection = crate::pool::connect(&self.store.inner.connect).await?;
+        let flushes = self.lease.committed_flushes(&connection.client).await?;
+        if flushes != self.flushes_frozen {
+            let in_use = *self.current.borrow();
+            freeze(&connection.client, in_use).await?;
+        }
         Ok(())
     }
 }

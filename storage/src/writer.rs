@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use futures_util::future::{join, join3};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::{Client, CopyInSink, Statement};
 
@@ -26,6 +27,8 @@ const ONE_STATEMENT_BYTES: usize = 64 << 10;
 const COPY_MESSAGE_BYTES: usize = 256 << 10;
 /// An attempt that takes longer is given up for a new connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the end of a writer waits for its last segment to be frozen, which only saves work later.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
@@ -81,6 +84,7 @@ pub struct LaneWriter {
     pending: Option<Pending>,
     current: watch::Sender<i32>,
     next: watch::Receiver<i32>,
+    keeper: JoinHandle<()>,
 }
 
 /// A flush whose end is not known. While it is there no other may be sent.
@@ -152,7 +156,7 @@ impl Store {
         let link = Link::open(connection, segment.id).await?;
         let (current, current_seen) = watch::channel(segment.id);
         let (next_found, next) = watch::channel(segment.id);
-        tokio::spawn(segments::keep(
+        let keeper = tokio::spawn(segments::keep(
             self.clone(),
             lease.share(),
             current_seen,
@@ -168,6 +172,7 @@ impl Store {
             pending: None,
             current,
             next,
+            keeper,
         })
     }
 }
@@ -220,6 +225,17 @@ impl LaneWriter {
             Err(_) => {}
         }
         result
+    }
+
+    /// Ends the writer, and waits until its segments are left in order. Nothing is lost by dropping it instead.
+    pub async fn close(self) {
+        let Self {
+            current, keeper, ..
+        } = self;
+        drop(current);
+        if tokio::time::timeout(CLOSE_PATIENCE, keeper).await.is_err() {
+            tracing::debug!("the last segment is still being frozen");
+        }
     }
 
     async fn flush_until(

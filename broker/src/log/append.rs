@@ -20,6 +20,8 @@ pub(crate) struct PreparedBatch {
     pub(crate) producer: Option<ProducerBatch>,
     /// -1 where the timestamps are the producer's.
     pub(crate) log_append_time_ms: i64,
+    /// Of its records, as stored.
+    pub(crate) max_timestamp_ms: i64,
 }
 
 /// Bytes of a batch up to the end of its leader epoch: what the broker writes, and the checksum does not cover.
@@ -94,6 +96,10 @@ pub(crate) fn prepare(
         patch_max_timestamp(copy, max_timestamp)
             .map_err(|error| refused(error, batch_bytes_max))?;
     }
+    let max_timestamp_ms = match is_log_append_time {
+        true => now_ms,
+        false => corrected_max_timestamp.unwrap_or(batch.max_timestamp),
+    };
     let last_offset_delta = batch.last_offset_delta;
     let producer = ProducerBatch::of(&batch, now_ms);
     let bytes = rewritten.map_or(records, Bytes::from);
@@ -102,6 +108,7 @@ pub(crate) fn prepare(
         last_offset_delta,
         producer,
         log_append_time_ms: if is_log_append_time { now_ms } else { -1 },
+        max_timestamp_ms,
     })
 }
 

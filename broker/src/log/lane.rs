@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use protocol::records::RecordBatch;
-use storage::{LaneWriter, ProducerSnapshot, Run, Store};
+use storage::{Checkpoint, LaneWriter, Run, Store};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -285,7 +285,7 @@ impl Lane {
                 Some(entries) = loads.next(), if !loads.is_empty() => entries,
                 entries = queue.take(self.config.flush_bytes_max, &mut pacer) => match entries {
                     Some(entries) => loads.park(entries, &self.store),
-                    None if loads.is_empty() => return,
+                    None if loads.is_empty() => return self.writer.close().await,
                     None => loads.next().await.unwrap_or_default(),
                 },
             };
@@ -314,10 +314,10 @@ impl Lane {
         }
         let unsaved = self.publish(runs, pending);
         // Now, while nothing is assigned that is not committed.
-        let snapshots = snapshots(&unsaved, self.config.producer_id_expiration_ms);
-        if !snapshots.is_empty() {
+        let checkpoints = checkpoints(&unsaved, self.config.producer_id_expiration_ms);
+        if !checkpoints.is_empty() {
             let store = self.store.clone();
-            tokio::spawn(async move { save_snapshots(&store, &snapshots).await });
+            tokio::spawn(async move { save(&store, &checkpoints).await });
         }
         true
     }
@@ -342,7 +342,7 @@ impl Lane {
         }
     }
 
-    /// Makes the flushed runs readable and answers. Returns the partitions whose producers are due to be saved.
+    /// Makes the flushed runs readable and answers. Returns the partitions whose checkpoint is due.
     fn publish(&self, runs: Vec<PartitionRun>, pending: Vec<Pending>) -> Vec<Arc<Partition>> {
         let mut unsaved = Vec::new();
         for run in runs {
@@ -353,7 +353,7 @@ impl Lane {
             }
             let mut appender = run.partition.appender();
             appender.unsaved_bytes += run.size_bytes;
-            if appender.unsaved_bytes >= self.config.producer_snapshot_bytes {
+            if appender.unsaved_bytes >= self.config.checkpoint_bytes {
                 drop(appender);
                 unsaved.push(run.partition);
             }
@@ -381,7 +381,7 @@ impl Lane {
 /// after it, while the lane goes on with others. Their entries wait here, in order.
 #[derive(Debug, Default)]
 struct Loads {
-    running: JoinSet<(Arc<Partition>, Result<Producers, ReadError>)>,
+    running: JoinSet<(Arc<Partition>, Result<Loaded, ReadError>)>,
     parked: HashMap<i32, Vec<Entry>>,
 }
 
@@ -402,7 +402,7 @@ impl Loads {
             let parked = self.parked.entry(partition.id()).or_insert_with(|| {
                 let store = store.clone();
                 self.running.spawn(async move {
-                    let loaded = load_producers(&store, &partition).await;
+                    let loaded = load(&store, &partition).await;
                     (partition, loaded)
                 });
                 Vec::new()
@@ -420,8 +420,10 @@ impl Loads {
         };
         let entries = self.parked.remove(&partition.id()).unwrap_or_default();
         match loaded {
-            Ok(producers) => {
-                partition.appender().producers = Some(producers);
+            Ok(loaded) => {
+                let mut appender = partition.appender();
+                appender.producers = Some(loaded.producers);
+                appender.max_timestamp_ms = loaded.max_timestamp_ms;
                 Some(entries)
             }
             Err(error) => {
@@ -444,65 +446,72 @@ impl Loads {
     }
 }
 
-/// The producers of those of `partitions` that are due to be saved, as of what is committed.
-fn snapshots(partitions: &[Arc<Partition>], expiration_ms: i64) -> Vec<ProducerSnapshot> {
-    let mut snapshots = Vec::with_capacity(partitions.len());
+/// Checkpoints of those of `partitions` that are due, as of what is committed.
+fn checkpoints(partitions: &[Arc<Partition>], expiration_ms: i64) -> Vec<Checkpoint> {
+    let mut checkpoints = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let mut appender = partition.appender();
         let end_offset = appender.next_offset;
+        let max_timestamp_ms = appender.max_timestamp_ms;
         let is_due = std::mem::take(&mut appender.unsaved_bytes) > 0;
         let Some(producers) = appender.producers.as_mut().filter(|_| is_due) else {
             continue;
         };
         producers.expire(super::now_ms() - expiration_ms);
-        snapshots.push(ProducerSnapshot {
+        checkpoints.push(Checkpoint {
             part: partition.id(),
             end_offset,
-            state: producers.to_snapshot(),
+            producers: producers.to_snapshot(),
+            max_timestamp_ms,
         });
     }
-    snapshots
+    checkpoints
 }
 
-/// Writes the producers of `partitions`, so that a restart reads only the log after this point. The lane must have stopped.
-pub(crate) async fn save_producers(
-    store: &Store,
-    partitions: &[Arc<Partition>],
-    expiration_ms: i64,
-) {
-    let snapshots = snapshots(partitions, expiration_ms);
-    if !snapshots.is_empty() {
-        save_snapshots(store, &snapshots).await;
-    }
+/// Saves checkpoints of `partitions`, so that a restart reads only the log after this point. The lane must have stopped.
+pub(crate) async fn checkpoint(store: &Store, partitions: &[Arc<Partition>], expiration_ms: i64) {
+    save(store, &checkpoints(partitions, expiration_ms)).await;
 }
 
 /// A failure costs only time.
-async fn save_snapshots(store: &Store, snapshots: &[ProducerSnapshot]) {
-    if let Err(error) = store.save_producer_snapshots(snapshots).await {
-        tracing::warn!(partitions = snapshots.len(), %error, "cannot save the producers");
+async fn save(store: &Store, checkpoints: &[Checkpoint]) {
+    if let Err(error) = store.save_checkpoints(checkpoints).await {
+        tracing::warn!(partitions = checkpoints.len(), %error, "cannot save checkpoints");
     }
 }
 
-async fn load_producers(store: &Store, partition: &Partition) -> Result<Producers, ReadError> {
-    let saved = store.load_producer_snapshot(partition.id()).await?;
-    let saved =
-        saved.and_then(|(end_offset, bytes)| Some((end_offset, Producers::from_snapshot(&bytes)?)));
-    let offsets = partition.offsets();
-    let (from_offset, mut producers) = match saved {
-        Some((end_offset, producers)) => (end_offset.max(offsets.log_start_offset), producers),
-        None => (offsets.log_start_offset, Producers::default()),
-    };
+/// What a partition's log says of its producers, and its largest timestamp.
+#[derive(Debug)]
+struct Loaded {
+    producers: Producers,
+    max_timestamp_ms: i64,
+}
+
+async fn load(store: &Store, partition: &Partition) -> Result<Loaded, ReadError> {
+    let saved = store.load_checkpoint(partition.id()).await?;
+    let saved = saved.and_then(|saved| {
+        let producers = Producers::from_snapshot(&saved.producers)?;
+        Some((saved.end_offset, saved.max_timestamp_ms, producers))
+    });
+    let log_start_offset = partition.offsets().log_start_offset;
+    let (end_offset, mut max_timestamp_ms, mut producers) =
+        saved.unwrap_or((0, -1, Producers::default()));
+    let from_offset = end_offset.max(log_start_offset);
     let now_ms = super::now_ms();
     let mut remember = |batch: &RecordBatch<'_>| {
-        if batch.base_offset >= from_offset
-            && let Some(sent) = ProducerBatch::of(batch, now_ms)
-        {
-            producers.record(&sent, batch.base_offset);
+        if batch.base_offset >= from_offset {
+            max_timestamp_ms = max_timestamp_ms.max(batch.max_timestamp);
+            if let Some(sent) = ProducerBatch::of(batch, now_ms) {
+                producers.record(&sent, batch.base_offset);
+            }
         }
         Ok(true)
     };
     partition.scan(from_offset, &mut remember).await?;
-    Ok(producers)
+    Ok(Loaded {
+        producers,
+        max_timestamp_ms,
+    })
 }
 
 /// Gives offsets to `entries` in their order. Those that are not to be appended are answered at once, except duplicates of
@@ -581,5 +590,6 @@ fn place(partition: &Partition, batch: &PreparedBatch) -> Result<Place, AppendEr
         }
     }
     appender.next_offset = base_offset + i64::from(batch.last_offset_delta) + 1;
+    appender.max_timestamp_ms = appender.max_timestamp_ms.max(batch.max_timestamp_ms);
     Ok(Place::Next(base_offset))
 }

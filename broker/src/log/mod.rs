@@ -40,8 +40,8 @@ pub struct LogConfig {
     pub decompressed_bytes_max: usize,
     /// After how long a silent idempotent producer is forgotten (Kafka's producer.id.expiration.ms).
     pub producer_id_expiration_ms: i64,
-    /// After how many appended bytes a partition's producers are saved, so that a restart reads no more than that.
-    pub producer_snapshot_bytes: usize,
+    /// After how many appended bytes a partition gets a checkpoint: neither a restart nor a look-up by time reads more than that.
+    pub checkpoint_bytes: usize,
     /// How long one attempt to flush may wait for a database that is away before it is reported; it is then repeated.
     pub flush_attempt: Duration,
     /// How long a stop waits for what is queued.
@@ -55,7 +55,7 @@ impl Default for LogConfig {
             flush_bytes_max: 1 << 20,
             decompressed_bytes_max: 64 << 20,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
-            producer_snapshot_bytes: 64 << 20,
+            checkpoint_bytes: 32 << 20,
             flush_attempt: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(20),
         }
@@ -325,7 +325,7 @@ impl Log {
         self.tail.size_bytes()
     }
 
-    /// Commits what is queued, saves the producers, and ends the lane. Appends from now on are refused.
+    /// Commits what is queued, saves checkpoints, and ends the lane. Appends from now on are refused.
     pub async fn stop(&self) {
         self.lane.stop();
         let task = self
@@ -354,7 +354,7 @@ impl Log {
                 .unwrap_or_else(PoisonError::into_inner);
             open.values().cloned().collect()
         };
-        lane::save_producers(
+        lane::checkpoint(
             &self.store,
             &partitions,
             self.config.producer_id_expiration_ms,

@@ -64,7 +64,9 @@ pub(crate) struct Appender {
     pub(crate) next_offset: i64,
     /// `None` until they were rebuilt from the log.
     pub(crate) producers: Option<Producers>,
-    /// Bytes appended since the producers were last saved.
+    /// The largest timestamp up to `next_offset`, -1 if there is none; known when the producers are.
+    pub(crate) max_timestamp_ms: i64,
+    /// Bytes appended since the last checkpoint.
     pub(crate) unsaved_bytes: usize,
 }
 
@@ -113,6 +115,7 @@ impl Partition {
         let appender = Appender {
             next_offset: end_offset,
             producers: None,
+            max_timestamp_ms: -1,
             unsaved_bytes: 0,
         };
         Self {
@@ -339,10 +342,12 @@ impl Partition {
         &self,
         timestamp_ms: i64,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let mut found = None;
+        let mark = self.store.time_mark_below(self.id, timestamp_ms).await?;
         let start = self.offsets().log_start_offset;
+        let from_offset = mark.map_or(start, |mark| mark.end_offset.max(start));
+        let mut found = None;
         let cap_bytes = self.config.decompressed_bytes_max;
-        self.scan(start, &mut |batch| {
+        self.scan(from_offset, &mut |batch| {
             if batch.max_timestamp >= timestamp_ms {
                 found = first_at_or_after(batch, timestamp_ms, cap_bytes)?;
             }
@@ -354,10 +359,30 @@ impl Partition {
 
     /// The first of the records with the largest timestamp (KIP-734).
     pub async fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
-        let mut found: Option<TimestampOffset> = None;
         let start = self.offsets().log_start_offset;
+        let last_mark = self.store.time_mark_below(self.id, i64::MAX).await?;
+        let Some(mark) = last_mark.filter(|mark| mark.end_offset > start) else {
+            return self.max_timestamp_from(start).await;
+        };
+        let after_mark = self.max_timestamp_from(mark.end_offset).await?;
+        if after_mark.is_some_and(|found| found.timestamp_ms > mark.max_timestamp_ms) {
+            return Ok(after_mark);
+        }
+        let before_mark = self.offset_for_timestamp(mark.max_timestamp_ms).await?;
+        if before_mark.is_some_and(|found| found.timestamp_ms == mark.max_timestamp_ms) {
+            return Ok(before_mark);
+        }
+        // The record that made the mark has expired.
+        self.max_timestamp_from(start).await
+    }
+
+    async fn max_timestamp_from(
+        &self,
+        from_offset: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut found: Option<TimestampOffset> = None;
         let cap_bytes = self.config.decompressed_bytes_max;
-        self.scan(start, &mut |batch| {
+        self.scan(from_offset, &mut |batch| {
             if batch.record_count > 0
                 && found.is_none_or(|found| found.timestamp_ms < batch.max_timestamp)
             {

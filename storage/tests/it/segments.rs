@@ -150,6 +150,20 @@ async fn a_lane_that_has_gone_quiet_is_frozen_where_it_stands() {
 }
 
 #[tokio::test]
+async fn what_a_writer_leaves_is_frozen_when_it_is_closed() {
+    let test = TestStore::new().await;
+    let part = topic(&test.store, "t", 1).await.partitions[0].id;
+    let sql = test.sql().await;
+    let mut writer = writer(&test.store).await;
+    let written = run(part, 0, 5, 70_000);
+    writer.flush(&[written], soon()).await.unwrap();
+    writer.close().await;
+    let analysed = "pg_class where relname = 'log_1' and relpages > 0";
+    assert_eq!(count(&sql, analysed).await, 1);
+    assert_eq!(count(&sql, NOT_FROZEN).await, 0);
+}
+
+#[tokio::test]
 async fn what_an_old_transaction_kept_from_being_frozen_is_frozen_later() {
     let test = TestStore::with(short_lived).await;
     let part = topic(&test.store, "t", 1).await.partitions[0].id;

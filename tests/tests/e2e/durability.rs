@@ -365,3 +365,49 @@ fn a_database_of_a_newer_release_is_refused() {
     assert!(!status.success());
     assert!(broker.log().contains("newer"), "{}", broker.log());
 }
+
+#[test]
+fn look_ups_by_time_start_at_the_marks_that_stops_leave() {
+    let postgres = Postgres::start();
+    let mut broker = Broker::start_with(&["--database-url", &postgres.url()]);
+    let topic = fresh_topic("time");
+    Connection::open(&broker).create_topic(&topic, 1);
+    let base = NewBatch::of(&["x"]).base_timestamp - 3_600_000;
+    // Neither ascending nor without repetitions; the largest comes twice, in the second and the fourth part.
+    let parts: [&[i64]; 5] = [&[50, 10, 40], &[60, 90, 20], &[30, 70], &[90, 5], &[80, 85]];
+    let mut all = Vec::new();
+    for times in parts {
+        let mut connection = Connection::open(&broker);
+        for time in times {
+            let mut batch = NewBatch::of(&["x"]);
+            batch.base_timestamp = base + time;
+            connection.produce(&topic, 0, &batch.bytes());
+            all.push(base + time);
+        }
+        broker.stop();
+        broker.start_again();
+        let mut connection = Connection::open(&broker);
+        for time in (0..=100).map(|time| base + time) {
+            let found = (0..).zip(&all).find(|(_, record)| **record >= time);
+            let (offset, record) = found.map_or((-1, -1), |(offset, record)| (offset, *record));
+            let answer = connection.list_offset(&topic, 0, time);
+            assert_eq!(answer, (0, offset, record), "for {}", time - base);
+        }
+        let largest = *all.iter().max().unwrap();
+        let offset = all.iter().position(|time| *time == largest).unwrap();
+        let answer = connection.list_offset(&topic, 0, -3);
+        assert_eq!(answer, (0, offset as i64, largest));
+    }
+    let marks = format!(
+        "select concat_ws(' ', end_offset, max_timestamp - {base}) from kafka.time_index order by end_offset"
+    );
+    assert_eq!(
+        postgres.query(&marks),
+        ["3 50", "6 90", "8 90", "10 90", "12 90"]
+    );
+    // That they are used: with a mark that lies, a record before it is not found.
+    let lie = format!("update kafka.time_index set max_timestamp = {base} where end_offset = 12");
+    postgres.query(&lie);
+    let mut connection = Connection::open(&broker);
+    assert_eq!(connection.list_offset(&topic, 0, base + 10), (0, -1, -1));
+}
