@@ -1,9 +1,10 @@
-//! What PostgreSQL does with the same bytes when nothing is in its way: messages made beforehand, one connection, no broker.
+//! What PostgreSQL does with the same bytes when nothing is in its way: messages made beforehand, one connection, no broker;
+//! and how fast it gives the rows of a log to a client that throws them away.
 
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::SinkExt;
+use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, CopyInSink, NoTls, Statement};
 
 use crate::load::{Produce, Sample};
@@ -42,6 +43,49 @@ pub(crate) fn run(url: &str, load: Produce, length: Duration) -> Sample {
             .await
             .expect("a table");
         sample
+    })
+}
+
+/// Reads all rows of a topic of one partition, in order.
+pub(crate) fn read(url: &str, topic: &str) -> Sample {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls)
+            .await
+            .expect("PostgreSQL accepts");
+        tokio::spawn(connection);
+        let part = "select part from kafka.partitions where topic = $1";
+        let part: i32 = client
+            .query_one(part, &[&topic])
+            .await
+            .expect("a partition")
+            .get(0);
+        let tables = "select table_name::text from kafka.segments order by segment_id";
+        let tables = client.query(tables, &[]).await.expect("the segments");
+        client
+            .batch_execute("set enable_seqscan = off; set enable_bitmapscan = off")
+            .await
+            .expect("settings");
+        let start = Instant::now();
+        let mut bytes = 0;
+        for table in tables {
+            let table: &str = table.get(0);
+            let rows = format!(
+                "select base, span, chunk, data from kafka.{table} where part = $1 order by base, chunk"
+            );
+            let rows = client.query_raw(&rows, [part]).await.expect("rows");
+            let mut rows = std::pin::pin!(rows);
+            while let Some(row) = rows.try_next().await.expect("a row") {
+                bytes += row.get::<_, &[u8]>(3).len() as u64;
+            }
+        }
+        Sample {
+            seconds: start.elapsed().as_secs_f64(),
+            bytes,
+            ..Sample::default()
+        }
     })
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     FetchTail { log_bytes: usize },
     /// The same once through a larger log, with an empty cache in the broker.
     FetchCold { log_bytes: usize },
+    /// Connections that each wait in a Fetch at the end of a log that does not grow, over and over.
+    IdlePolls { connections: usize },
     /// librdkafka's producer at its defaults.
     ClientProduce {
         record_bytes: usize,
@@ -104,6 +106,7 @@ const LOADS: &[(&str, Kind)] = &[
     ("produce to consumer, 1,000 records/s", Kind::EndToEnd { records_per_second: 1_000 }),
     ("fetch from memory, 48 MiB over and over", Kind::FetchTail { log_bytes: 48 << 20 }),
     ("fetch cold, 1 GiB of 100 B records", Kind::FetchCold { log_bytes: 1 << 30 }),
+    ("2,000 connections that wait in a Fetch of 500 ms", Kind::IdlePolls { connections: 2_000 }),
     ("librdkafka produce, 100 B, 1 partition", Kind::ClientProduce { record_bytes: 100, partitions: 1 }),
     ("librdkafka produce, 100 B, 6 partitions", Kind::ClientProduce { record_bytes: 100, partitions: 6 }),
     ("librdkafka produce, 1 KiB, 1 partition", Kind::ClientProduce { record_bytes: 1 << 10, partitions: 1 }),
@@ -141,6 +144,7 @@ impl Load {
             (Kind::EndToEnd { records_per_second }, _) => {
                 raw::end_to_end(port, records_per_second, seconds)
             }
+            (Kind::IdlePolls { connections }, _) => raw::idle_polls(port, connections, seconds),
             (Kind::FetchTail { .. }, Some(topic)) => raw::fetch(port, topic, Some(seconds)),
             (Kind::FetchCold { .. }, Some(topic)) => raw::fetch(port, topic, None),
             (

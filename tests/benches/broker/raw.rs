@@ -233,6 +233,45 @@ fn end_of(body: &[u8], asked: i64) -> i64 {
     end
 }
 
+/// Fetches at the end of an empty log, each of which is answered only when its time is up.
+pub(crate) fn idle_polls(port: u16, connections: usize, length: Duration) -> Sample {
+    let topic = fresh_topic("idle");
+    Connection::to_port(port).create_topic(&topic, 1);
+    let mut request = fetch_request(&[(&topic, 0, 0, FETCH_BYTES)]);
+    request.max_wait_ms = 500;
+    let frame = frame(&request_bytes(&request, FETCH, 1));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let start = Instant::now();
+    let pollers = (0..connections).map(|_| poll(port, &frame, start + length));
+    let polls: Vec<u64> = runtime
+        .expect("a runtime")
+        .block_on(futures_util::future::join_all(pollers));
+    let batches = polls.into_iter().sum();
+    Sample {
+        seconds: start.elapsed().as_secs_f64(),
+        batches,
+        ..Sample::default()
+    }
+}
+
+async fn poll(port: u16, frame: &[u8], end: Instant) -> u64 {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await;
+    let mut stream = stream.expect("a connection");
+    let mut polls = 0;
+    let mut body = Vec::new();
+    while Instant::now() < end {
+        stream.write_all(frame).await.expect("the broker reads");
+        let size = stream.read_u32().await.expect("an answer");
+        body.resize(size as usize, 0);
+        let read = stream.read_exact(&mut body).await;
+        read.expect("the whole answer");
+        polls += 1;
+    }
+    polls
+}
+
 /// Produces single records at a steady rate and takes them with long polls on another connection.
 pub(crate) fn end_to_end(port: u16, per_second: u32, length: Duration) -> Sample {
     let topic = fresh_topic("latency");

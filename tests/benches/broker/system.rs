@@ -112,11 +112,20 @@ impl System {
 /// Runs a load on the system at `at`; `None` where it makes no sense there.
 pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) -> Option<Sample> {
     if matches!(systems[at].process, Process::Ceiling) {
-        let (Kind::Produce(produce), Process::PgKafka(broker)) = (load.kind, &systems[0].process)
-        else {
+        let Process::PgKafka(broker) = &systems[0].process else {
             return None;
         };
-        let sample = ceiling::run(&url(broker), produce, Duration::from_secs_f64(seconds));
+        let sample = match load.kind {
+            Kind::Produce(produce) => {
+                ceiling::run(&url(broker), produce, Duration::from_secs_f64(seconds))
+            }
+            Kind::FetchCold { .. } => {
+                let topic = load.prepare(broker.port()).expect("a filled topic");
+                settle();
+                ceiling::read(&url(broker), &topic)
+            }
+            _ => return None,
+        };
         settle();
         return Some(sample);
     }

@@ -18,6 +18,7 @@ enum Unit {
     Batches,
     Records,
     Latency,
+    Cpu,
 }
 
 impl Row {
@@ -26,6 +27,7 @@ impl Row {
             Kind::Produce(p) if p.in_flight == 1 => Unit::Batches,
             Kind::Produce(_) | Kind::FetchTail { .. } | Kind::FetchCold { .. } => Unit::Megabytes,
             Kind::EndToEnd { .. } => Unit::Latency,
+            Kind::IdlePolls { .. } => Unit::Cpu,
             Kind::ClientProduce { .. } | Kind::ClientConsume { .. } => Unit::Records,
         };
         Self {
@@ -35,13 +37,14 @@ impl Row {
         }
     }
 
-    /// More is better, except for latencies.
+    /// More is better, except for latencies and costs.
     fn value(&self, samples: &[Sample]) -> f64 {
         let of = |sample: &Sample| match self.unit {
             Unit::Megabytes => sample.bytes as f64 / 1e6 / sample.seconds,
             Unit::Batches => sample.batches as f64 / sample.seconds,
             Unit::Records => sample.records as f64 / sample.seconds,
             Unit::Latency => sample.p50.as_secs_f64() * 1e3,
+            Unit::Cpu => sample.cpu_seconds / sample.seconds,
         };
         median(samples.iter().map(of).collect())
     }
@@ -61,6 +64,7 @@ impl Row {
             Unit::Batches => format!("{value:.0}/s, p50 {p50:.2} p99 {p99:.2} ms"),
             Unit::Records => format!("{:.0} k/s", value / 1e3),
             Unit::Latency => format!("p50 {p50:.2} p99 {p99:.2} ms"),
+            Unit::Cpu => format!("{:.0} % of a core", value * 100.0),
         }
     }
 
@@ -70,10 +74,9 @@ impl Row {
             return String::new();
         };
         let ratio = self.value(ours) / self.value(samples);
-        let ratio = if self.unit == Unit::Latency {
-            ratio.recip()
-        } else {
-            ratio
+        let ratio = match self.unit {
+            Unit::Latency | Unit::Cpu => ratio.recip(),
+            _ => ratio,
         };
         format!("{ratio:.2}")
     }
@@ -94,7 +97,7 @@ impl Row {
     fn cost(&self, name: &str, samples: &[Sample]) -> Option<String> {
         let total = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>();
         let records = total(|s| s.records as f64);
-        if records == 0.0 || self.unit == Unit::Latency {
+        if records == 0.0 || matches!(self.unit, Unit::Latency | Unit::Cpu) {
             return None;
         }
         let cpu_us = total(|s| s.cpu_seconds) * 1e6 / records;
