@@ -3,6 +3,7 @@
 //! What each setting is called and how its text is read is in `settings`; where values come from (flags, environment,
 //! file) and which one wins is in `sources`. Nothing here reads the environment or a socket.
 
+mod groups;
 mod settings;
 mod sources;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::str::FromStr;
 
 use protocol::compression::Compression;
 
+pub use groups::{Assignors, MigrationPolicy};
 pub(crate) use settings::{ValueKind, entries};
 pub use sources::{Command, ConfigError, load};
 
@@ -74,6 +76,41 @@ pub struct Config {
     /// After how long a silent idempotent producer is forgotten, in milliseconds.
     pub producer_id_expiration_ms: i64,
 
+    /// How long a classic group that was empty waits for more members, in milliseconds.
+    pub group_initial_rebalance_delay_ms: i32,
+    /// The least session timeout of a classic member, in milliseconds.
+    pub group_min_session_timeout_ms: i32,
+    /// The largest, in milliseconds.
+    pub group_max_session_timeout_ms: i32,
+    /// The most members of a classic group.
+    pub group_max_size: i32,
+    /// After how long a silent member of the new protocol is removed, in milliseconds.
+    pub group_consumer_session_timeout_ms: i32,
+    /// The least that a group's own setting may be.
+    pub group_consumer_min_session_timeout_ms: i32,
+    /// The largest.
+    pub group_consumer_max_session_timeout_ms: i32,
+    /// How often members of the new protocol send heartbeats, in milliseconds.
+    pub group_consumer_heartbeat_interval_ms: i32,
+    /// The least that a group's own setting may be.
+    pub group_consumer_min_heartbeat_interval_ms: i32,
+    /// The largest.
+    pub group_consumer_max_heartbeat_interval_ms: i32,
+    /// The least time between two assignments of a group, in milliseconds.
+    pub group_consumer_assignment_interval_ms: i32,
+    /// The most members of a group of the new protocol.
+    pub group_consumer_max_size: i32,
+    /// Assignors of the new protocol, the default first.
+    pub group_consumer_assignors: Assignors,
+    /// Whether groups may change their protocol while they have members.
+    pub group_consumer_migration_policy: MigrationPolicy,
+    /// The longest text that may go with a committed offset, in bytes.
+    pub offset_metadata_max_bytes: i32,
+    /// For how long offsets of a group without members are kept, in minutes.
+    pub offsets_retention_minutes: i32,
+    /// How often that is looked at, in milliseconds.
+    pub offsets_retention_check_interval_ms: u64,
+
     /// The most record bytes in one Fetch answer.
     pub fetch_max_bytes: i32,
     /// Bytes of Fetch answers in memory, all connections together. Near it answers become smaller.
@@ -129,6 +166,23 @@ impl Default for Config {
             log_segment_table_bytes: 512 * 1024 * 1024,
             log_segment_table_ms: 6 * 60 * 60 * 1000,
             producer_id_expiration_ms: 86_400_000,
+            group_initial_rebalance_delay_ms: 3_000,
+            group_min_session_timeout_ms: 6_000,
+            group_max_session_timeout_ms: 1_800_000,
+            group_max_size: i32::MAX,
+            group_consumer_session_timeout_ms: 45_000,
+            group_consumer_min_session_timeout_ms: 45_000,
+            group_consumer_max_session_timeout_ms: 60_000,
+            group_consumer_heartbeat_interval_ms: 5_000,
+            group_consumer_min_heartbeat_interval_ms: 5_000,
+            group_consumer_max_heartbeat_interval_ms: 15_000,
+            group_consumer_assignment_interval_ms: 1_000,
+            group_consumer_max_size: i32::MAX,
+            group_consumer_assignors: Assignors::default(),
+            group_consumer_migration_policy: MigrationPolicy::Bidirectional,
+            offset_metadata_max_bytes: 4_096,
+            offsets_retention_minutes: 10_080,
+            offsets_retention_check_interval_ms: 600_000,
             fetch_max_bytes: 55 * 1024 * 1024,
             fetch_memory_bytes: 512 * 1024 * 1024,
             max_incremental_fetch_session_cache_slots: 1_000,
@@ -188,7 +242,7 @@ impl Config {
                 "num.partitions must not be above max.partitions.per.topic",
             ));
         }
-        Ok(())
+        self.check_groups()
     }
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Catalog;
 use crate::config::{Config, Endpoint};
 use crate::fetch_session::FetchSessions;
+use crate::groups::Groups;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::server::Budget;
 
@@ -19,6 +20,7 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) store: Store,
+    pub(crate) groups: Arc<Groups>,
     pub(crate) producer_ids: ProducerIds,
     /// Memory of answers to consumers.
     pub(crate) fetches: Budget,

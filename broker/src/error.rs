@@ -53,6 +53,26 @@ impl From<&storage::Error> for Failure {
     }
 }
 
+/// What a storage error means for who asked a coordinator: clients look for the coordinator again, and repeat what they asked.
+pub(crate) fn coordinator_code(error: &storage::Error) -> ErrorCode {
+    use storage::Error;
+    match error {
+        Error::Fenced { .. } => ErrorCode::NotCoordinator,
+        Error::Conflict(_) | Error::Unavailable { .. } => {
+            tracing::warn!(%error, "a request to a group failed and may be tried again");
+            ErrorCode::CoordinatorNotAvailable
+        }
+        Error::NotFound(_)
+        | Error::Exists(_)
+        | Error::Newer { .. }
+        | Error::Setup(_)
+        | Error::Bug { .. } => {
+            tracing::error!(%error, "a request to a group failed");
+            ErrorCode::UnknownServerError
+        }
+    }
+}
+
 impl From<&ReadError> for Failure {
     fn from(error: &ReadError) -> Self {
         match error {

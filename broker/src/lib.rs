@@ -1,7 +1,7 @@
 //! A Kafka broker that keeps everything in PostgreSQL.
 //!
 //! Start reading at [`run`]: `server` owns the sockets, `dispatch` is the table of APIs, `handlers` has one file per API,
-//! `catalog` knows the topics, `log` appends and reads. The binary reads arguments and environment; nothing here does.
+//! `catalog` knows the topics, `log` appends and reads, `groups` coordinates consumers. The binary reads arguments and environment; nothing here does.
 
 pub mod config;
 pub mod log;
@@ -12,6 +12,7 @@ mod context;
 mod dispatch;
 mod error;
 mod fetch_session;
+mod groups;
 mod handlers;
 mod topic_settings;
 mod wire_log;
@@ -31,6 +32,7 @@ use catalog::Catalog;
 use config::{Config, DatabaseUrl, Endpoint};
 use context::{Context, Session};
 use fetch_session::FetchSessions;
+use groups::Groups;
 use log::{Log, LogConfig};
 use server::{Begin, Budget, Limits, Server};
 pub use server::{BindError, bind};
@@ -148,9 +150,12 @@ async fn serve(
     // A broker that lost its lane stops as if it had been told to.
     let stopping = shutdown.child_token();
     let limits = Limits::new(&config);
+    let groups = Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
+    let expiring = tokio::spawn(groups.clone().expire_offsets(&config));
     let context = Arc::new(Context {
         catalog,
         store,
+        groups,
         producer_ids: Default::default(),
         fetches: Budget::new(config.fetch_memory_bytes),
         fetch_sessions: FetchSessions::new(
@@ -177,6 +182,7 @@ async fn serve(
         () = taken_over => {}
     }
     following.abort();
+    expiring.abort();
     log.stop().await;
     if shutdown.is_cancelled() {
         Ok(())

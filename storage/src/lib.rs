@@ -1,4 +1,4 @@
-//! The broker's state in PostgreSQL: topics, the log in segment tables, lanes and producers. All SQL lives in this crate;
+//! The broker's state in PostgreSQL: topics, the log in segment tables, lanes, producers and groups. All SQL lives in this crate;
 //! it knows Kafka's bytes as opaque runs and no API message.
 //!
 //! Start with [`Store`]; [`embedded::Embedded`] runs a private PostgreSQL for it.
@@ -7,6 +7,9 @@ mod changes;
 mod chunks;
 pub mod embedded;
 mod error;
+mod group_offsets;
+mod group_writer;
+mod groups;
 mod lanes;
 mod migrate;
 mod pool;
@@ -19,6 +22,9 @@ mod writer;
 
 pub use changes::{TopicChange, TopicChanges};
 pub use error::{Error, Outcome};
+pub use group_offsets::CommittedOffset;
+pub use group_writer::{GroupChange, GroupWrite, GroupWriter, OffsetWrite};
+pub use groups::{GroupRow, ListedGroup, MemberRow, ShardLease};
 pub use lanes::LaneLease;
 pub use producers::{Checkpoint, TimeMark};
 pub use read::RunBytes;

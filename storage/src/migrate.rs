@@ -11,6 +11,7 @@ use crate::{Error, Result};
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_log", include_str!("../migrations/0001_log.sql")),
     ("0002_sql", include_str!("../migrations/0002_sql.sql")),
+    ("0003_groups", include_str!("../migrations/0003_groups.sql")),
 ];
 
 /// Any number that other users of the database are unlikely to lock.

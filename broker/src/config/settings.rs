@@ -4,7 +4,10 @@
 
 use std::path::PathBuf;
 
-use super::{CompressionType, Config, DatabaseUrl, Endpoint, LogFormat, TimestampType};
+use super::{
+    Assignors, CompressionType, Config, DatabaseUrl, Endpoint, LogFormat, MigrationPolicy,
+    TimestampType,
+};
 
 /// One setting.
 #[derive(Debug)]
@@ -193,6 +196,27 @@ impl Value for CompressionType {
     }
 }
 
+impl Value for Assignors {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        text.parse()
+    }
+    fn show(&self) -> String {
+        self.0.join(",")
+    }
+    fn kind() -> ValueKind {
+        ValueKind::List
+    }
+}
+
+impl Value for MigrationPolicy {
+    fn read(text: &str, _: i64) -> Result<Self, String> {
+        text.parse()
+    }
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
 impl Value for LogFormat {
     fn read(text: &str, _: i64) -> Result<Self, String> {
         text.parse()
@@ -244,6 +268,7 @@ macro_rules! setting {
 
 const NETWORK: &str = "Network";
 const TOPICS: &str = "Topics";
+const GROUPS: &str = "Consumer groups";
 const READING: &str = "Reading";
 const DATABASE: &str = "Database";
 const PROCESS: &str = "Process";
@@ -295,6 +320,40 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The age at which the log goes on in a new segment."),
     setting!(TOPICS, "producer.id.expiration.ms", producer_id_expiration_ms, "MS", at_least 1,
         "After how long a silent idempotent producer is forgotten."),
+    setting!(GROUPS, "group.initial.rebalance.delay.ms", group_initial_rebalance_delay_ms, "MS", at_least 0,
+        "How long a classic group that was empty waits for more members before it is assigned for the first time."),
+    setting!(GROUPS, "group.min.session.timeout.ms", group_min_session_timeout_ms, "MS", at_least 1,
+        "The least session.timeout.ms of members of classic groups."),
+    setting!(GROUPS, "group.max.session.timeout.ms", group_max_session_timeout_ms, "MS", at_least 1,
+        "The largest session.timeout.ms of members of classic groups."),
+    setting!(GROUPS, "group.max.size", group_max_size, "COUNT", at_least 1,
+        "The most members of a classic group."),
+    setting!(GROUPS, "group.consumer.session.timeout.ms", group_consumer_session_timeout_ms, "MS", at_least 1,
+        "After how long a silent member of the new protocol (group.protocol=consumer) is removed."),
+    setting!(GROUPS, "group.consumer.min.session.timeout.ms", group_consumer_min_session_timeout_ms, "MS", at_least 1,
+        "The least value of group.consumer.session.timeout.ms."),
+    setting!(GROUPS, "group.consumer.max.session.timeout.ms", group_consumer_max_session_timeout_ms, "MS", at_least 1,
+        "The largest value of group.consumer.session.timeout.ms."),
+    setting!(GROUPS, "group.consumer.heartbeat.interval.ms", group_consumer_heartbeat_interval_ms, "MS", at_least 1,
+        "How often members of the new protocol are told to send heartbeats."),
+    setting!(GROUPS, "group.consumer.min.heartbeat.interval.ms", group_consumer_min_heartbeat_interval_ms, "MS", at_least 1,
+        "The least value of group.consumer.heartbeat.interval.ms."),
+    setting!(GROUPS, "group.consumer.max.heartbeat.interval.ms", group_consumer_max_heartbeat_interval_ms, "MS", at_least 1,
+        "The largest value of group.consumer.heartbeat.interval.ms."),
+    setting!(GROUPS, "group.consumer.assignment.interval.ms", group_consumer_assignment_interval_ms, "MS", at_least 0,
+        "The least time between two assignments of a group of the new protocol."),
+    setting!(GROUPS, "group.consumer.max.size", group_consumer_max_size, "COUNT", at_least 1,
+        "The most members of a group of the new protocol."),
+    setting!(GROUPS, "group.consumer.assignors", group_consumer_assignors, "LIST",
+        "Assignors that members of the new protocol may ask for, uniform and range; the first one is the default."),
+    setting!(GROUPS, "group.consumer.migration.policy", group_consumer_migration_policy, "POLICY",
+        "Whether groups with members may go over to the new protocol (upgrade), back (downgrade), both (bidirectional) or neither (disabled)."),
+    setting!(GROUPS, "offset.metadata.max.bytes", offset_metadata_max_bytes, "BYTES", at_least 0,
+        "The longest text that a client may give with a committed offset."),
+    setting!(GROUPS, "offsets.retention.minutes", offsets_retention_minutes, "MINUTES", at_least 1,
+        "For how long committed offsets are kept when the group has no members any more, or none that subscribe to the topic."),
+    setting!(GROUPS, "offsets.retention.check.interval.ms", offsets_retention_check_interval_ms, "MS", at_least 1,
+        "How often offsets to be forgotten are looked for."),
     setting!(READING, "fetch.max.bytes", fetch_max_bytes, "BYTES", at_least 1024,
         "The most record bytes in one answer to a consumer. A first batch that is larger is sent all the same."),
     setting!(READING, "fetch.memory.bytes", fetch_memory_bytes, "BYTES", at_least 1_048_576,

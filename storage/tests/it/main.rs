@@ -4,6 +4,7 @@
 
 mod embedded;
 mod fixture;
+mod groups;
 mod lanes;
 mod log;
 mod outages;

@@ -443,7 +443,8 @@ async fn reader_role_reads_and_changes_nothing() {
     let role = format!("reader_{}", uuid::Uuid::new_v4().simple());
     sql.batch_execute(&format!(
         "create role {role} login; grant usage on schema kafka to {role}; \
-         grant select on kafka.messages, kafka.batches, kafka.producers, kafka.partitions, kafka.topics, kafka.topic_settings to {role}; \
+         grant select on kafka.messages, kafka.batches, kafka.producers, kafka.partitions, kafka.topics, kafka.topic_settings, \
+             kafka.consumer_offsets, kafka.consumer_lag, kafka.groups, kafka.group_members to {role}; \
          grant execute on all functions in schema kafka to {role}"
     ))
     .await
@@ -463,6 +464,9 @@ async fn reader_role_reads_and_changes_nothing() {
         "update kafka.topics set partitions = 9",
         "delete from kafka.topics",
         "select * from kafka.log_1",
+        "insert into kafka.consumer_offsets (group_id, topic, partition, committed_offset) values ('g', 't', 0, 1)",
+        "delete from kafka.groups",
+        "select * from kafka.group_offsets",
         "select * from kafka.producer_snapshots",
         "update kafka.lanes set epoch = epoch + 1",
     ] {

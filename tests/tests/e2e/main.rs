@@ -3,6 +3,7 @@
 
 mod durability;
 mod fetch;
+mod groups;
 mod idempotence;
 mod java;
 mod kafka_tools;

@@ -44,6 +44,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * headers BOOTSTRAP TOPIC              one record with duplicate, empty and null header values, null key, empty value
  * consume BOOTSTRAP TOPIC COUNT        assigned to all partitions: "partition offset key value [header=value …]" lines
  * times   BOOTSTRAP TOPIC TIMESTAMP    offsetsForTimes of every partition: "partition offset timestamp" or "partition none"
+ * members BOOTSTRAP TOPICS GROUP [setting=value …]   members of a group, as Members says; TOPICS may be re2:PATTERN or java:PATTERN
  * admin   BOOTSTRAP TOPIC              creates, describes, grows, lists offsets, deletes; a line for each step
  * </pre>
  */
@@ -58,6 +59,7 @@ public final class Client {
                 case "consume" -> consume(args[1], args[2], Integer.parseInt(args[3]));
                 case "times" -> times(args[1], args[2], Long.parseLong(args[3]));
                 case "admin" -> admin(args[1], args[2]);
+                case "members" -> new Members(args[1], args[2], args[3], List.of(args).subList(4, args.length)).run();
                 default -> throw new IllegalArgumentException("unknown subcommand " + args[0]);
             }
         } catch (ExecutionException e) {

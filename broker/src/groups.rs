@@ -1,0 +1,208 @@
+//! Groups: who coordinates them, and the tasks that own them.
+//!
+//! A group is a pure state machine (`group`: `classic` or `consumer`) that a task (`task`) feeds with requests and time. What a step changes is written
+//! (`writes`) before the answers of the step leave; when that fails, the task ends without answering, and the next one takes
+//! up what is stored. Handlers ask by [`Groups::ask`]. No messages and no SQL here.
+
+mod assignors;
+mod classic;
+mod config;
+mod consumer;
+mod group;
+mod messages;
+mod retention;
+mod stored;
+mod subscription;
+mod task;
+mod topics;
+mod writes;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::ErrorCode;
+use storage::{CommittedOffset, ShardLease, Store};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+pub(crate) use config::GroupConfig;
+pub(crate) use consumer::{
+    ConsumerDescription, ConsumerHeartbeat, HeartbeatAnswer, Member as ConsumerMember, Partitions,
+};
+pub(crate) use messages::{
+    Client, Description, JoinAnswer, JoinRequest, Leaving, MemberRef, Protocol, SyncAnswer,
+    SyncRequest,
+};
+pub(crate) use task::{Commit, Event, Reply};
+use writes::Writes;
+
+/// Requests of one group that wait for their turn. Beyond it connections wait.
+const EVENTS_MAX: usize = 1_000;
+/// Between two attempts to take up a group whose task ended for want of the database.
+const RESTORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The groups that this broker coordinates.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    pub(crate) config: Arc<GroupConfig>,
+    store: Store,
+    catalog: Arc<Catalog>,
+    /// By shard.
+    leases: Vec<ShardLease>,
+    writes: Writes,
+    tasks: Mutex<HashMap<Arc<str>, mpsc::Sender<Event>>>,
+    /// What state machines count their time from.
+    started: Instant,
+    stopping: CancellationToken,
+}
+
+impl Groups {
+    /// Claims all shards and takes up the groups that have members, whose sessions begin anew.
+    pub(crate) async fn open(
+        store: Store,
+        catalog: Arc<Catalog>,
+        config: &Config,
+        stopping: CancellationToken,
+    ) -> Result<Arc<Self>, storage::Error> {
+        let leases = store.claim_group_shards(Uuid::new_v4()).await?;
+        let groups = Arc::new(Self {
+            config: Arc::new(GroupConfig::new(config)),
+            writes: Writes::start(store.group_writer()),
+            store,
+            catalog,
+            leases,
+            tasks: Mutex::default(),
+            started: Instant::now(),
+            stopping,
+        });
+        for group_id in groups.store.groups_with_members().await? {
+            groups.task_of(&group_id);
+        }
+        Ok(groups)
+    }
+
+    /// Asks a group and waits for its answer. An error says that the group could not be asked.
+    pub(crate) async fn ask<T>(
+        self: &Arc<Self>,
+        group_id: &str,
+        event: impl FnOnce(Reply<T>) -> Event,
+    ) -> Result<T, ErrorCode> {
+        let (reply, answer) = oneshot::channel();
+        self.send(group_id, event(reply)).await;
+        answer.await.map_err(|_| ErrorCode::CoordinatorNotAvailable)
+    }
+
+    /// As [`Groups::ask`], for answers that may take long: the end of the broker ends the wait.
+    pub(crate) async fn ask_patiently<T>(
+        self: &Arc<Self>,
+        group_id: &str,
+        event: impl FnOnce(Reply<T>) -> Event,
+    ) -> Result<T, ErrorCode> {
+        tokio::select! {
+            answer = self.ask(group_id, event) => answer,
+            () = self.stopping.cancelled() => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    async fn send(self: &Arc<Self>, group_id: &str, mut event: Event) {
+        loop {
+            match self.task_of(group_id).send(event).await {
+                Ok(()) => return,
+                // The task is about to end; the next one takes it.
+                Err(mpsc::error::SendError(unsent)) => event = unsent,
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<Arc<str>, mpsc::Sender<Event>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn task_of(self: &Arc<Self>, group_id: &str) -> mpsc::Sender<Event> {
+        let mut tasks = self.tasks();
+        if let Some(task) = tasks.get(group_id) {
+            return task.clone();
+        }
+        let group_id: Arc<str> = group_id.into();
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        tasks.insert(group_id.clone(), sender.clone());
+        tokio::spawn(task::run(self.clone(), group_id, events));
+        sender
+    }
+
+    /// Ids of the groups that have a task: all with members, and others that were asked lately.
+    pub(crate) fn live(&self) -> Vec<Arc<str>> {
+        self.tasks().keys().cloned().collect()
+    }
+
+    /// Every group that is stored.
+    pub(crate) async fn stored(&self) -> Result<Vec<storage::ListedGroup>, ErrorCode> {
+        let groups = self.store.list_groups().await;
+        groups.map_err(|error| crate::error::coordinator_code(&error))
+    }
+
+    /// What a group has committed, all commits that were asked for before included.
+    pub(crate) async fn committed(
+        &self,
+        group_id: &str,
+    ) -> Result<Vec<CommittedOffset>, ErrorCode> {
+        self.writes.flushed().await;
+        let offsets = self.store.committed_offsets(group_id).await;
+        offsets.map_err(|error| crate::error::coordinator_code(&error))
+    }
+
+    /// Takes a group up again that could not be loaded or written, so that silent members do not stay for ever.
+    fn restore_later(self: &Arc<Self>, group_id: Arc<str>) {
+        let groups = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RESTORE_PAUSE).await;
+            if !groups.stopping.is_cancelled() {
+                groups.task_of(&group_id);
+            }
+        });
+    }
+
+    fn lease(&self, group_id: &str) -> ShardLease {
+        let shard = shard_of(group_id, self.leases.len());
+        let unclaimed = ShardLease {
+            shard: -1,
+            epoch: -1,
+        };
+        self.leases.get(shard).copied().unwrap_or(unclaimed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Kafka's rule: the hash code that Java gives the id, modulo the number of shards.
+fn shard_of(key: &str, shards: usize) -> usize {
+    let hash = key.encode_utf16().fold(0i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    });
+    // As Kafka's: the least number has no positive one.
+    let positive = usize::try_from(hash.checked_abs().unwrap_or(0)).unwrap_or(0);
+    positive.checked_rem(shards).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_those_of_javas_hash_codes() {
+        // "abc".hashCode() is 96354, "polygenelubricants".hashCode() the least int, "é".hashCode() 233.
+        assert_eq!(shard_of("abc", 50), 96354 % 50);
+        assert_eq!(shard_of("polygenelubricants", 50), 0);
+        assert_eq!(shard_of("é", 50), 233 % 50);
+        assert_eq!(shard_of("", 50), 0);
+        assert_eq!(shard_of("abc", 0), 0);
+    }
+}

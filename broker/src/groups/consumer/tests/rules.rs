@@ -1,0 +1,277 @@
+//! Joining, reconciling, leaving; epochs, static members, patterns, what is stored.
+
+use super::*;
+
+#[test]
+fn the_first_member_gets_everything_at_once() {
+    let mut bench = Bench::new(4);
+    let answer = bench.join("a");
+    assert_eq!(answer.assignment, Some(of(&[0, 1, 2, 3])));
+    assert_eq!(bench.group.state(), "Stable");
+    assert_eq!(answer.member_epoch, bench.group.group_epoch);
+    let quiet = bench.send(beating("a", answer.member_epoch)).unwrap();
+    assert_eq!(quiet.assignment, None);
+}
+
+#[test]
+fn partitions_move_when_their_owner_has_let_go() {
+    let mut bench = Bench::new(4);
+    let first = bench.join("a").member_epoch;
+    bench.pass(1_000);
+    let second = bench.join("b");
+    assert_eq!(second.assignment, Some(Partitions::new()), "a has them all");
+    assert_eq!(bench.group.state(), "Reconciling");
+    let told = bench.beat("a", first, &[0, 1, 2, 3]).unwrap();
+    assert_eq!(
+        (told.member_epoch, told.assignment),
+        (first, Some(of(&[0, 1])))
+    );
+    // It has heard, but not done it yet.
+    bench.beat("a", first, &[0, 1, 2, 3]).unwrap();
+    let waits = bench.beat("b", second.member_epoch, &[]).unwrap();
+    assert_eq!(waits.assignment, None);
+    let done = bench.beat("a", first, &[0, 1]).unwrap();
+    assert_eq!(done.member_epoch, second.member_epoch);
+    let gets = bench.beat("b", second.member_epoch, &[]).unwrap();
+    assert_eq!(gets.assignment, Some(of(&[2, 3])));
+    assert_eq!(bench.group.state(), "Stable");
+}
+
+#[test]
+fn assignments_keep_their_distance() {
+    let mut bench = Bench::new(4);
+    bench.join("a");
+    bench.pass(10);
+    bench.join("b");
+    assert_eq!(bench.group.state(), "Assigning");
+    bench.pass(1_000);
+    assert_eq!(bench.group.state(), "Reconciling");
+}
+
+#[test]
+fn a_member_that_does_not_let_go_in_time_is_fenced() {
+    let mut bench = Bench::new(4);
+    let first = bench.join("a").member_epoch;
+    bench.pass(1_000);
+    let second = bench.join("b").member_epoch;
+    bench.beat("a", first, &[0, 1, 2, 3]).unwrap();
+    for _ in 0..6 {
+        bench.pass(REBALANCE_MS / 6);
+        let _ = bench.beat("a", first, &[0, 1, 2, 3]);
+        let _ = bench.send(beating("b", bench.group.members["b"].epoch));
+    }
+    let gone = bench.beat("a", first, &[0, 1, 2, 3]);
+    assert_eq!(code(gone), ErrorCode::UnknownMemberId);
+    bench.pass(1_000);
+    let epoch = bench.group.members["b"].epoch.max(second);
+    let all = bench.beat("b", epoch, &[]).unwrap();
+    assert_eq!(
+        bench.group.members["b"].assigned,
+        of(&[0, 1, 2, 3]),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn a_silent_member_is_removed_after_its_session() {
+    let mut bench = Bench::new(2);
+    let epoch = bench.join("a").member_epoch;
+    bench.pass(SESSION_MS - 1);
+    bench.send(beating("a", epoch)).unwrap();
+    bench.pass(SESSION_MS);
+    assert_eq!(bench.group.state(), "Empty");
+    assert_eq!(
+        code(bench.send(beating("a", epoch))),
+        ErrorCode::UnknownMemberId
+    );
+}
+
+#[test]
+fn epochs_are_those_of_the_group() {
+    let mut bench = Bench::new(2);
+    let epoch = bench.join("a").member_epoch;
+    assert_eq!(
+        code(bench.send(beating("a", epoch + 1))),
+        ErrorCode::FencedMemberEpoch
+    );
+    assert_eq!(
+        code(bench.send(beating("b", epoch))),
+        ErrorCode::UnknownMemberId
+    );
+    // The answer that told it of its epoch was lost.
+    bench.group.members.get_mut("a").unwrap().previous_epoch = epoch - 1;
+    assert_eq!(
+        code(bench.send(beating("a", epoch - 1))),
+        ErrorCode::FencedMemberEpoch
+    );
+    assert!(bench.beat("a", epoch - 1, &[0]).is_ok());
+    assert_eq!(
+        code(bench.beat("a", epoch - 1, &[7])),
+        ErrorCode::FencedMemberEpoch
+    );
+}
+
+#[test]
+fn commits_are_of_the_members_epoch() {
+    let mut bench = Bench::new(2);
+    let member = |id: &str, epoch| MemberRef {
+        member_id: id.to_owned(),
+        group_instance_id: None,
+        epoch,
+    };
+    assert_eq!(bench.group.check_commit(&member("", -1), 9), Ok(()));
+    let epoch = bench.join("a").member_epoch;
+    let check = |id: &str, epoch, version| bench.group.check_commit(&member(id, epoch), version);
+    assert_eq!(check("a", epoch, 9), Ok(()));
+    assert_eq!(check("a", epoch, 8), Err(ErrorCode::UnsupportedVersion));
+    assert_eq!(check("a", epoch - 1, 9), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(check("a", epoch + 1, 9), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(check("", -1, 9), Err(ErrorCode::UnknownMemberId));
+    let fetch = |id: &str, epoch| bench.group.check_fetch(&member(id, epoch));
+    assert_eq!(fetch("", -1), Ok(()));
+    assert_eq!(fetch("a", epoch), Ok(()));
+    assert_eq!(fetch("a", epoch - 1), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(fetch("b", epoch), Err(ErrorCode::UnknownMemberId));
+}
+
+#[test]
+fn a_static_member_that_is_away_keeps_its_partitions_and_the_first_holder_stays() {
+    let mut bench = Bench::new(4);
+    let join = |id: &str| ConsumerHeartbeat {
+        instance_id: Some("i".to_owned()),
+        ..joining(id)
+    };
+    let epoch = bench.send(join("a")).unwrap().member_epoch;
+    assert_eq!(code(bench.send(join("b"))), ErrorCode::UnreleasedInstanceId);
+    let leave = ConsumerHeartbeat {
+        instance_id: Some("i".to_owned()),
+        ..beating("a", AWAY)
+    };
+    assert_eq!(bench.send(leave).unwrap().member_epoch, AWAY);
+    let back = bench.send(join("b")).unwrap();
+    assert_eq!(
+        (back.member_epoch, back.assignment),
+        (epoch, Some(of(&[0, 1, 2, 3])))
+    );
+    assert_eq!(bench.group.group_epoch, epoch, "no rebalance");
+    let old = ConsumerHeartbeat {
+        instance_id: Some("i".to_owned()),
+        ..beating("a", epoch)
+    };
+    assert_eq!(code(bench.send(old)), ErrorCode::FencedInstanceId);
+}
+
+#[test]
+fn patterns_follow_the_topics_and_may_end() {
+    let mut bench = Bench::new(1);
+    bench.cluster.0.push(("other", 1));
+    let pattern = |text: &str, epoch| ConsumerHeartbeat {
+        names: None,
+        regex: Some(text.to_owned()),
+        member_epoch: epoch,
+        ..joining("a")
+    };
+    assert_eq!(
+        code(bench.send(pattern("[", 0))),
+        ErrorCode::InvalidRegularExpression
+    );
+    let epoch = bench.send(pattern("t|u", 0)).unwrap().member_epoch;
+    assert_eq!(bench.group.members["a"].assigned.len(), 1);
+    bench.cluster.0.push(("u", 2));
+    bench.pass(5_000);
+    let told = bench.beat("a", epoch, &[0]).unwrap();
+    assert_eq!(told.assignment.unwrap()[&Uuid::from_u128(3)], [0, 1].into());
+    bench.pass(5_000);
+    let none = ConsumerHeartbeat {
+        names: Some(["other".to_owned()].into()),
+        ..pattern("", told.member_epoch)
+    };
+    bench.send(none).unwrap();
+    assert_eq!(bench.group.members["a"].assigned.keys().count(), 1);
+    assert!(
+        bench.group.members["a"]
+            .assigned
+            .contains_key(&Uuid::from_u128(2))
+    );
+}
+
+#[test]
+fn members_choose_the_assignor() {
+    let mut bench = Bench::new(4);
+    let ask = |name: &str| ConsumerHeartbeat {
+        assignor: Some(name.to_owned()),
+        ..joining("a")
+    };
+    assert_eq!(
+        code(bench.send(ask("sticky"))),
+        ErrorCode::UnsupportedAssignor
+    );
+    bench.send(ask("range")).unwrap();
+    assert_eq!(bench.group.describe().assignor, "range");
+    assert_eq!(Bench::new(1).group.describe().assignor, "uniform");
+}
+
+#[test]
+fn a_full_group_takes_nobody() {
+    let mut bench = Bench::with(
+        4,
+        &Config {
+            group_consumer_max_size: 1,
+            ..Config::default()
+        },
+    );
+    bench.join("a");
+    assert_eq!(
+        code(bench.send(joining("b"))),
+        ErrorCode::GroupMaxSizeReached
+    );
+    bench.join("a");
+}
+
+#[test]
+fn a_group_goes_on_as_it_was_stored() {
+    let mut bench = Bench::new(4);
+    let first = bench.join("a").member_epoch;
+    bench.pass(1_000);
+    let second = bench.send(ConsumerHeartbeat {
+        instance_id: Some("i".to_owned()),
+        regex: Some("t.*".to_owned()),
+        rack_id: Some("r".to_owned()),
+        ..joining("b")
+    });
+    let second = second.unwrap().member_epoch;
+    bench.beat("a", first, &[0, 1, 2, 3]).unwrap();
+    let Some(storage::GroupChange::State { group, members, .. }) = bench.group.take_change() else {
+        panic!("nothing to store");
+    };
+    assert_eq!(bench.group.take_change(), None);
+    let config = bench.group.config.clone();
+    let before = bench.group.describe();
+    bench.group = ConsumerGroup::restore(*group, members, config, bench.now).unwrap();
+    let after = bench.group.describe();
+    assert_eq!(after.state, before.state);
+    for ((id, old), (_, new)) in before.members.iter().zip(&after.members) {
+        assert_eq!(
+            (
+                &old.assigned,
+                &old.revoking,
+                &old.target,
+                old.epoch,
+                old.state
+            ),
+            (
+                &new.assigned,
+                &new.revoking,
+                &new.target,
+                new.epoch,
+                new.state
+            ),
+            "{id}"
+        );
+        assert_eq!((&old.pattern, &old.names), (&new.pattern, &new.names));
+    }
+    let done = bench.beat("a", first, &[0, 1]).unwrap();
+    assert_eq!(done.member_epoch, second);
+    let gets = bench.beat("b", second, &[]).unwrap();
+    assert_eq!(gets.assignment, Some(of(&[2, 3])));
+}

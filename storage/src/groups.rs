@@ -1,0 +1,172 @@
+//! Groups and their members: who coordinates them, loading them, what is known of all. Writing is in `group_writer`.
+
+use tokio_postgres::{IsolationLevel, Row};
+use uuid::Uuid;
+
+use crate::{Result, Store};
+
+/// The right to coordinate the groups of one shard until another broker claims it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShardLease {
+    /// The shard: groups whose id hashes to it.
+    pub shard: i32,
+    /// Epoch of this claim; a later claim has a higher one.
+    pub epoch: i32,
+}
+
+/// A group's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Key.
+    pub group_id: String,
+    /// `classic` or `consumer`.
+    pub group_type: String,
+    /// Kafka's name of the state; `Empty` without members.
+    pub group_state: String,
+    /// Generation or group epoch.
+    pub epoch: i32,
+    /// What the members are; none if nobody has ever joined.
+    pub protocol_type: Option<String>,
+    /// Assignor in use.
+    pub protocol: Option<String>,
+    /// Leader of a classic group.
+    pub leader: Option<String>,
+    /// What else the broker keeps.
+    pub detail: Vec<u8>,
+}
+
+/// A member's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRow {
+    /// Key within the group.
+    pub member_id: String,
+    /// Id of a static member.
+    pub group_instance_id: Option<String>,
+    /// As shown by tools.
+    pub client_id: String,
+    /// As shown by tools.
+    pub client_host: String,
+    /// Generation or member epoch.
+    pub epoch: i32,
+    /// What else the broker keeps.
+    pub detail: Vec<u8>,
+}
+
+/// What a list of groups says of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedGroup {
+    /// Id of the group.
+    pub group_id: String,
+    /// `classic` or `consumer`.
+    pub group_type: String,
+    /// Kafka's name of the state.
+    pub group_state: String,
+    /// What the members are.
+    pub protocol_type: Option<String>,
+}
+
+const CLAIM: &str = "update kafka.group_shards set owner = $1, node_id = $2, epoch = epoch + 1, claimed_at = now() \
+     returning shard, epoch";
+const GROUP: &str = "select group_id, group_type, group_state, epoch, protocol_type, protocol, leader, detail \
+     from kafka.groups where group_id = $1";
+const MEMBERS: &str = "select member_id, group_instance_id, client_id, client_host, epoch, detail \
+     from kafka.group_members where group_id = $1 order by member_id";
+const LIST: &str =
+    "select group_id, group_type, group_state, protocol_type from kafka.groups order by group_id";
+const WITH_MEMBERS: &str = "select group_id from kafka.groups where group_state <> 'Empty'";
+const FORGET_EMPTY: &str = "delete from kafka.groups g where g.group_state = 'Empty' \
+     and not exists (select from kafka.group_offsets o where o.group_id = g.group_id) \
+     and g.changed_at <= now() - $1::float8 * interval '1 ms' returning g.group_id";
+
+impl Store {
+    /// Claims all shards for a broker. Waits for writes of the former owner that are under way; later ones do nothing.
+    /// In order of the shards, which are numbered from 0.
+    pub async fn claim_group_shards(&self, owner: Uuid) -> Result<Vec<ShardLease>> {
+        let client = self.client().await?;
+        let node_id = self.inner.config.node_id;
+        let rows = client.query(CLAIM, &[&owner, &node_id]).await?;
+        let mut leases: Vec<ShardLease> = rows
+            .iter()
+            .map(|row| ShardLease {
+                shard: row.get(0),
+                epoch: row.get(1),
+            })
+            .collect();
+        leases.sort_unstable_by_key(|lease| lease.shard);
+        Ok(leases)
+    }
+
+    /// A group with its members, by their ids.
+    pub async fn load_group(&self, group_id: &str) -> Result<Option<(GroupRow, Vec<MemberRow>)>> {
+        let mut client = self.client().await?;
+        let group = client.prepare_cached(GROUP).await?;
+        let members = client.prepare_cached(MEMBERS).await?;
+        // One snapshot for both.
+        let transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        let group = transaction.query_opt(&group, &[&group_id]).await?;
+        let members = transaction.query(&members, &[&group_id]).await?;
+        transaction.commit().await?;
+        Ok(group.map(|row| (group_row(&row), members.iter().map(member_row).collect())))
+    }
+
+    /// Every group that is stored, by id.
+    pub async fn list_groups(&self) -> Result<Vec<ListedGroup>> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(LIST).await?;
+        let rows = client.query(&statement, &[]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| ListedGroup {
+                group_id: row.get(0),
+                group_type: row.get(1),
+                group_state: row.get(2),
+                protocol_type: row.get(3),
+            })
+            .collect())
+    }
+
+    /// Ids of the groups that have members.
+    pub async fn groups_with_members(&self) -> Result<Vec<String>> {
+        let client = self.client().await?;
+        let rows = client.query(WITH_MEMBERS, &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Removes groups that have had neither members nor offsets for this long, in milliseconds. Their ids.
+    pub async fn forget_empty_groups(&self, for_ms: i64) -> Result<Vec<String>> {
+        #[expect(clippy::cast_precision_loss, reason = "a time span")]
+        let for_ms = for_ms as f64;
+        let client = self.client().await?;
+        let rows = client.query(FORGET_EMPTY, &[&for_ms]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+fn group_row(row: &Row) -> GroupRow {
+    GroupRow {
+        group_id: row.get(0),
+        group_type: row.get(1),
+        group_state: row.get(2),
+        epoch: row.get(3),
+        protocol_type: row.get(4),
+        protocol: row.get(5),
+        leader: row.get(6),
+        detail: row.get(7),
+    }
+}
+
+fn member_row(row: &Row) -> MemberRow {
+    MemberRow {
+        member_id: row.get(0),
+        group_instance_id: row.get(1),
+        client_id: row.get(2),
+        client_host: row.get(3),
+        epoch: row.get(4),
+        detail: row.get(5),
+    }
+}

@@ -1,0 +1,113 @@
+//! Consumer groups with real clients: the Java client, librdkafka, Kafka's own tool; restarts of the broker; SQL.
+
+mod clients;
+mod librdkafka;
+mod restarts;
+mod tool;
+
+use std::collections::BTreeMap;
+
+use tests::wire::Connection;
+use tests::{Broker, librdkafka as rd, tool::Finished};
+
+/// Partitions of the topics that groups consume here.
+const PARTITIONS: i32 = 32;
+
+/// A broker whose groups need not wait, and notice soon that a member has died.
+fn broker() -> Broker {
+    Broker::start_with(&[
+        "--group-initial-rebalance-delay-ms=100",
+        "--group-consumer-min-session-timeout-ms=6000",
+        "--group-consumer-session-timeout-ms=6000",
+        "--group-consumer-min-heartbeat-interval-ms=500",
+        "--group-consumer-heartbeat-interval-ms=500",
+    ])
+}
+
+/// A topic with so many records in each of its partitions.
+fn filled(broker: &Broker, topic: &str, records: usize) {
+    Connection::open(broker).create_topic(topic, PARTITIONS);
+    fill(broker, topic, records);
+}
+
+fn fill(broker: &Broker, topic: &str, records: usize) {
+    let values: Vec<Vec<u8>> = (0..records).map(|n| n.to_string().into_bytes()).collect();
+    let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+    for partition in 0..PARTITIONS {
+        rd::produce(&broker.bootstrap(), topic, partition, &values, &[]);
+    }
+}
+
+/// What members that ran said: events by member, and how often each record was consumed.
+struct Report {
+    events: Vec<(u64, String, String, Vec<i32>)>,
+    records: BTreeMap<(i32, i64), u32>,
+    lines: String,
+}
+
+impl Report {
+    fn read(finished: Finished) -> Self {
+        let finished = finished.ok();
+        let lines = finished.text();
+        let mut report = Self {
+            events: Vec::new(),
+            records: BTreeMap::new(),
+            lines: lines.clone(),
+        };
+        for line in lines.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                ["record", _, partition, offset, times] => {
+                    let key = (partition.parse().unwrap(), offset.parse().unwrap());
+                    report.records.insert(key, times.parse().unwrap());
+                }
+                [millis, member, what, list] => {
+                    let partitions = list.split(',').filter(|part| !part.is_empty());
+                    report.events.push((
+                        millis.parse().unwrap(),
+                        (*member).to_owned(),
+                        (*what).to_owned(),
+                        partitions.filter_map(|part| part.parse().ok()).collect(),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        assert!(
+            !report.lines.contains("never settled"),
+            "{}{}",
+            events(&report.lines),
+            finished.stderr
+        );
+        assert!(
+            !report.lines.contains(" failed "),
+            "{}",
+            events(&report.lines)
+        );
+        report
+    }
+
+    /// Every record of every partition, at least once.
+    fn assert_complete(&self, records: i64) {
+        let missing: Vec<(i32, i64)> = (0..PARTITIONS)
+            .flat_map(|partition| (0..records).map(move |offset| (partition, offset)))
+            .filter(|record| !self.records.contains_key(record))
+            .collect();
+        assert_eq!(missing, [], "{}", events(&self.lines));
+    }
+
+    /// Events of this kind with partitions, of this member or of all.
+    fn count(&self, member: Option<&str>, what: &str) -> usize {
+        let events = self.events.iter();
+        events
+            .filter(|(_, name, kind, list)| {
+                member.is_none_or(|wanted| wanted == name) && kind == what && !list.is_empty()
+            })
+            .count()
+    }
+}
+
+fn events(lines: &str) -> String {
+    let lines = lines.lines().filter(|line| !line.starts_with("record"));
+    lines.map(|line| format!("{line}\n")).collect()
+}

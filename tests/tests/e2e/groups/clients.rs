@@ -1,0 +1,159 @@
+//! The Java client: both protocols, cooperative and static members; joining, leaving and crashing while records flow.
+
+use tests::{Broker, fresh_topic, java::client};
+
+use super::{PARTITIONS, Report, broker, events, fill, filled};
+
+fn members(broker: &Broker, topic: &str, settings: &[&str], script: &str) -> Report {
+    let (b, group) = (broker.bootstrap(), format!("group-of-{topic}"));
+    let args = [&["members", &b, topic, &group][..], settings].concat();
+    Report::read(client(&args, script.as_bytes()))
+}
+
+/// Members come, go and die; another one takes over whatever they had.
+fn come_and_go(settings: &[&str]) -> Report {
+    let broker = broker();
+    let topic = fresh_topic("flow");
+    filled(&broker, &topic, 30);
+    let flow = std::thread::scope(|scope| {
+        scope.spawn(|| fill(&broker, &topic, 30));
+        members(
+            &broker,
+            &topic,
+            settings,
+            "start a\nsettle 32\nstart b\nsettle 32\nstart c\nstart d\nsettle 32\nleave b\nsettle 32\n\
+             crash c\nsettle 32\nstart e\nsettle 32\nseen 1920\n",
+        )
+    });
+    flow.assert_complete(60);
+    flow
+}
+
+#[test]
+fn eager_members() {
+    come_and_go(&[
+        "session.timeout.ms=6000",
+        "heartbeat.interval.ms=500",
+        "partition.assignment.strategy=org.apache.kafka.clients.consumer.RangeAssignor",
+    ]);
+}
+
+#[test]
+fn cooperative_members_lose_only_what_moves() {
+    let report = come_and_go(&[
+        "session.timeout.ms=6000",
+        "heartbeat.interval.ms=500",
+        "partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+    ]);
+    // The first one gave up half, then half of that, then some for e; never all.
+    let lost = report.events.iter();
+    let lost = lost.filter(|(_, name, what, _)| name == "a" && what == "revoked");
+    let whole: Vec<_> = lost.filter(|(_, _, _, list)| list.len() == 32).collect();
+    assert_eq!(whole.len(), 0, "{}", events(&report.lines));
+}
+
+#[test]
+fn a_static_member_that_comes_back_disturbs_nobody() {
+    let broker = broker();
+    let topic = fresh_topic("static");
+    filled(&broker, &topic, 10);
+    let report = members(
+        &broker,
+        &topic,
+        &["session.timeout.ms=20000", "heartbeat.interval.ms=500"],
+        "start a group.instance.id=a\nstart b group.instance.id=b\nsettle 32\nwait 1500\nsettle 32\n\
+         crash b\nstart b group.instance.id=b\nsettle 32\nwait 3000\nseen 320\n",
+    );
+    report.assert_complete(10);
+    let first = report
+        .events
+        .iter()
+        .position(|(_, name, what, list)| name == "b" && what == "assigned" && list.len() == 16);
+    let later = &report.events[first.unwrap() + 1..];
+    let disturbed = later
+        .iter()
+        .filter(|(_, name, _, list)| name == "a" && !list.is_empty());
+    // Only the end of the test takes anything from a.
+    assert!(disturbed.count() <= 1, "{}", events(&report.lines));
+    assert_eq!(
+        report.count(Some("b"), "assigned"),
+        2,
+        "{}",
+        events(&report.lines)
+    );
+}
+
+#[test]
+fn one_member_in_an_idle_group_is_there_at_once() {
+    let broker = Broker::start();
+    let topic = fresh_topic("idle");
+    filled(&broker, &topic, 1);
+    let report = members(&broker, &topic, &[], "start a\nsettle 32\n");
+    let assigned = report
+        .events
+        .iter()
+        .find(|(_, _, what, _)| what == "assigned");
+    let (at, ..) = assigned.unwrap();
+    // group.initial.rebalance.delay.ms is 3 s; the client takes a while to find the group.
+    assert!((3_000..4_500).contains(at), "{}", events(&report.lines));
+    assert_eq!(PARTITIONS, 32);
+}
+
+#[test]
+fn members_of_the_new_protocol_lose_only_what_moves() {
+    let report = come_and_go(&["group.protocol=consumer"]);
+    let lost = report.events.iter();
+    let whole = lost.filter(|(_, _, what, list)| what == "revoked" && list.len() == 32);
+    assert_eq!(whole.count(), 0, "{}", events(&report.lines));
+}
+
+#[test]
+fn topics_by_regular_expression() {
+    let broker = broker();
+    let topic = fresh_topic("regex");
+    filled(&broker, &topic, 2);
+    let (b, pattern) = (broker.bootstrap(), format!("re2:{topic}.*"));
+    let report = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Made while the member waits.
+            std::thread::sleep(std::time::Duration::from_secs(4));
+            filled(&broker, &format!("{topic}-more"), 2);
+        });
+        let args = [
+            "members",
+            &b,
+            &pattern,
+            "by-pattern",
+            "group.protocol=consumer",
+        ];
+        let script = "start a\nsettle 32\nwait 3000\nsettle 64\nseen 128\n";
+        Report::read(client(&args, script.as_bytes()))
+    });
+    assert_eq!(
+        report
+            .lines
+            .lines()
+            .filter(|line| line.starts_with("record"))
+            .count(),
+        128
+    );
+}
+
+#[test]
+fn a_group_goes_over_to_the_new_protocol_and_back_while_records_flow() {
+    let broker = broker();
+    let topic = fresh_topic("over");
+    filled(&broker, &topic, 30);
+    let old = "session.timeout.ms=6000 heartbeat.interval.ms=500 \
+               partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
+    let new = "group.protocol=consumer";
+    let script = format!(
+        "start a {old}\nsettle 32\nstart b {new}\nsettle 32\nleave a\nsettle 32\nstart c {old}\nsettle 32\n\
+         leave b\nsettle 32\nstart d {old}\nsettle 32\nseen 1920\n"
+    );
+    let report = std::thread::scope(|scope| {
+        scope.spawn(|| fill(&broker, &topic, 30));
+        members(&broker, &topic, &[], &script)
+    });
+    report.assert_complete(60);
+}

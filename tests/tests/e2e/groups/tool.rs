@@ -1,0 +1,177 @@
+//! kafka-consumer-groups, Kafka's own tool, in all its forms.
+
+use tests::java::kafka_tool;
+use tests::postgres::Postgres;
+use tests::{Broker, fresh_topic, librdkafka};
+
+use super::{broker, filled};
+
+fn groups(broker: &Broker, args: &[&str]) -> String {
+    let b = broker.bootstrap();
+    let all = [&["--bootstrap-server", &b][..], args].concat();
+    let finished = kafka_tool("consumer.group.ConsumerGroupCommand", &all, b"");
+    format!("{}{}", finished.text(), finished.stderr)
+}
+
+#[track_caller]
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+}
+
+#[test]
+fn lists_describes_resets_and_deletes() {
+    let broker = broker();
+    let topic = fresh_topic("tool");
+    filled(&broker, &topic, 10);
+    let run = |args: &[&str]| groups(&broker, args);
+    let reset = |how: &[&str]| {
+        let base = [
+            "--reset-offsets",
+            "--group",
+            "g",
+            "--topic",
+            &topic,
+            "--execute",
+        ];
+        run(&[&base[..], how].concat())
+    };
+    let to = |text: &str, partition: i32| {
+        let line = text.lines().find(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.len() >= 4 && words[1] == topic && words[2] == partition.to_string()
+        });
+        let line = line.unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace()
+            .nth(3)
+            .unwrap()
+            .parse::<i64>()
+            .unwrap()
+    };
+    assert_eq!(to(&reset(&["--to-offset", "4"]), 31), 4);
+    assert_eq!(to(&reset(&["--shift-by", "2"]), 0), 6);
+    assert_eq!(to(&reset(&["--to-earliest"]), 0), 0);
+    assert_eq!(to(&reset(&["--to-latest"]), 0), 10);
+    assert_eq!(
+        to(&reset(&["--to-datetime", "2001-01-01T00:00:00.000"]), 0),
+        0
+    );
+    assert_eq!(to(&reset(&["--by-duration", "P1D"]), 0), 0);
+    assert_eq!(to(&reset(&["--to-current"]), 0), 0);
+    let csv = broker.dir().join("offsets.csv");
+    std::fs::write(&csv, format!("{topic},3,7\n")).unwrap();
+    let from_file = [
+        "--reset-offsets",
+        "--group",
+        "g",
+        "--execute",
+        "--from-file",
+        csv.to_str().unwrap(),
+    ];
+    assert_eq!(to(&run(&from_file), 3), 7);
+
+    assert_has(&run(&["--list"]), &["g"]);
+    assert_has(&run(&["--list", "--state"]), &["g", "Empty"]);
+    assert_has(&run(&["--list", "--type"]), &["g", "Classic"]);
+    let described = run(&["--describe", "--group", "g"]);
+    let line = described.lines().find(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(2) == Some(&"3")
+    });
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(
+        words[..6],
+        ["g", &topic, "3", "7", "10", "3"],
+        "{described}"
+    );
+    assert_has(&run(&["--describe", "--group", "g", "--state"]), &["Empty"]);
+    assert_has(
+        &run(&["--describe", "--group", "g", "--members", "--verbose"]),
+        &["g"],
+    );
+
+    let deleted = run(&[
+        "--delete-offsets",
+        "--group",
+        "g",
+        "--topic",
+        &format!("{topic}:3"),
+    ]);
+    assert_has(&deleted, &[&topic, "Successful"]);
+    let described = run(&["--describe", "--group", "g"]);
+    assert_eq!(
+        described
+            .lines()
+            .filter(|line| line.contains(&topic))
+            .count(),
+        31,
+        "{described}"
+    );
+    assert_has(&run(&["--delete", "--group", "g"]), &["successful"]);
+    assert!(!run(&["--list"]).lines().any(|line| line == "g"));
+}
+
+#[test]
+fn shows_members_and_spares_groups_in_use() {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    let broker = broker();
+    let topic = fresh_topic("tool");
+    filled(&broker, &topic, 1);
+    let settings = [
+        ("group.id", "live"),
+        ("client.id", "it"),
+        ("auto.offset.reset", "earliest"),
+    ];
+    let consumer: BaseConsumer = librdkafka::client(&broker.bootstrap(), &settings);
+    consumer.subscribe(&[&topic]).unwrap();
+    tests::wait_for("an assignment", std::time::Duration::from_secs(30), || {
+        let _ = consumer.poll(std::time::Duration::from_millis(50));
+        (consumer.assignment().unwrap().count() == 32).then_some(())
+    });
+    let run = |args: &[&str]| groups(&broker, args);
+    let members = run(&["--describe", "--group", "live", "--members", "--verbose"]);
+    assert_has(&members, &["it", "/127.0.0.1", "32", &topic]);
+    assert_has(
+        &run(&["--describe", "--group", "live", "--state"]),
+        &["Stable", "range"],
+    );
+    assert_has(&run(&["--delete", "--group", "live"]), &["not empty"]);
+    let deleted = run(&["--delete-offsets", "--group", "live", "--topic", &topic]);
+    assert_has(&deleted, &["subscribed"]);
+}
+
+#[test]
+fn sql_reads_and_writes_offsets() {
+    let postgres = Postgres::start();
+    let broker = Broker::start_with(&["--database-url", &postgres.url()]);
+    let topic = fresh_topic("sql");
+    filled(&broker, &topic, 5);
+    postgres.execute(&format!(
+        "insert into kafka.consumer_offsets (group_id, topic, partition, committed_offset, metadata) \
+         select 'by-sql', '{topic}', p, 2, 'made' from generate_series(0, 31) p"
+    ));
+    let described = groups(&broker, &["--describe", "--group", "by-sql"]);
+    assert_eq!(
+        described
+            .lines()
+            .filter(|line| line.contains(&topic))
+            .count(),
+        32,
+        "{described}"
+    );
+    let lag = "select sum(lag)::text from kafka.consumer_lag where group_id = 'by-sql'";
+    assert_eq!(postgres.query(lag), ["96"]);
+    let reset = [
+        "--reset-offsets",
+        "--group",
+        "by-sql",
+        "--topic",
+        &topic,
+        "--to-offset",
+        "4",
+        "--execute",
+    ];
+    groups(&broker, &reset);
+    assert_eq!(postgres.query(lag), ["32"]);
+}
