@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod broker;
+pub mod clients;
 pub mod java;
 pub mod kafka;
 pub mod librdkafka;

@@ -229,7 +229,7 @@ fn balance<K: Ord + Clone>(members: &[Spec<K>], shares: &mut Shares<K>) {
     }
 }
 
-/// A partition that `from` should give away, and to whom.
+/// A partition that `from` should give away, and to whom: to whoever has least.
 fn one_to_move<K: Ord + Clone>(
     members: &[Spec<K>],
     shares: &Shares<K>,
@@ -237,13 +237,15 @@ fn one_to_move<K: Ord + Clone>(
     from: usize,
 ) -> Option<(usize, K, i32)> {
     let own = *sizes.get(from)?;
-    shares.get(from)?.iter().find_map(|(topic, partitions)| {
+    let topics = shares.get(from)?.iter();
+    let moves = topics.filter_map(|(topic, partitions)| {
         let takers = members.iter().zip(sizes).enumerate();
         let takers = takers.filter(|(_, (member, _))| member.topics.contains(topic));
         let (to, (_, least)) = takers.min_by_key(|(index, (_, size))| (**size, *index))?;
-        let last = *partitions.last()?;
-        (least + 1 < own).then(|| (to, topic.clone(), last))
-    })
+        Some((*least, to, topic, *partitions.last()?))
+    });
+    let (least, to, topic, partition) = moves.min_by_key(|(least, ..)| *least)?;
+    (least + 1 < own).then(|| (to, topic.clone(), partition))
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ use super::subscription;
 /// Of the clients whose members consume.
 pub(crate) const CONSUMER: &str = "consumer";
 
+/// The least time between two looks at static members that are away.
+const RETRY_MS: u64 = 1_000;
+
 /// Kafka's states, without Dead: a group that is gone is no group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClassicState {
@@ -320,7 +323,7 @@ impl ClassicGroup {
         }
         if !self.members.is_empty() && !self.elect_leader() {
             // Only static members are left, and none has come: their sessions decide.
-            let deadline = now + self.rebalance_timeout_ms();
+            let deadline = now + self.rebalance_timeout_ms().max(RETRY_MS);
             self.phase = Some(JoinPhase {
                 deadline,
                 extension_ms: None,

@@ -26,10 +26,6 @@ pub(crate) struct Summary {
 
 /// The state machine of a group.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each task, which lives as long as it does"
-)]
 pub(super) enum Machine {
     /// There is no such group.
     None,

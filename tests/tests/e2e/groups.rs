@@ -1,6 +1,7 @@
 //! Consumer groups with real clients: the Java client, librdkafka, Kafka's own tool; restarts of the broker; SQL.
 
 mod clients;
+mod languages;
 mod librdkafka;
 mod restarts;
 mod tool;

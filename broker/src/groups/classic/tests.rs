@@ -164,7 +164,7 @@ impl Bench {
     /// A stable group of so many members, the leader first.
     fn stable(&mut self, count: usize) -> Vec<String> {
         let joined: Vec<_> = (0..count).map(|_| self.join_fresh("c")).collect();
-        self.pass(REBALANCE_MS);
+        self.pass(2 * DELAY_MS);
         let leader = joined[0].1.clone();
         self.join_all_sync(&joined, &leader);
         joined.into_iter().map(|(_, id)| id).collect()

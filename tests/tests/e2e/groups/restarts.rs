@@ -106,7 +106,7 @@ fn commit(
         .unwrap_or(0)
 }
 
-fn committed(connection: &mut Connection, group: &str) -> BTreeMap<i32, i64> {
+pub(super) fn committed(connection: &mut Connection, group: &str) -> BTreeMap<i32, i64> {
     let request = OffsetFetchRequest {
         group_id: group.into(),
         topics: None,

@@ -477,7 +477,7 @@ fn consumer_group_describe() {
         );
         let (classic, _) = asker.join(9);
         let request = ConsumerGroupDescribeRequest {
-            group_ids: vec![group.into(), classic.into(), "no such group".into()],
+            group_ids: vec![group.clone().into(), classic.into(), "no such group".into()],
             include_authorized_operations: true,
             ..ConsumerGroupDescribeRequest::default()
         };

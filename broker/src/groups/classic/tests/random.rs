@@ -88,7 +88,7 @@ impl World {
             actor.joining = None;
             match answer.error {
                 ErrorCode::None => {
-                    assert!(answer.generation_id > actor.generation_id || actor.owns.is_some());
+                    assert!(answer.generation_id >= actor.generation_id);
                     actor.generation_id = answer.generation_id;
                     actor.member_id.clone_from(&answer.member_id);
                     self.newest = self.newest.max(answer.generation_id);

@@ -124,7 +124,7 @@ fn most_members_first_choice_is_the_protocol_and_all_must_speak_it() {
     });
     let answer = &bench.joins[&other_type];
     assert_eq!(answer.error, ErrorCode::InconsistentGroupProtocol);
-    bench.pass(REBALANCE_MS);
+    bench.pass(2 * DELAY_MS);
     let answer = &bench.joins[&tickets[0]];
     assert_eq!(answer.protocol_name.as_deref(), Some("roundrobin"));
     let leader = bench
@@ -142,7 +142,7 @@ fn most_members_first_choice_is_the_protocol_and_all_must_speak_it() {
 fn followers_wait_for_the_leaders_assignment() {
     let mut bench = Bench::new();
     let joined = [bench.join_fresh("a"), bench.join_fresh("b")];
-    bench.pass(REBALANCE_MS);
+    bench.pass(2 * DELAY_MS);
     let (leader, follower) = (&joined[0].1, &joined[1].1);
     let waiting = bench.sync(follower, &[]);
     assert!(bench.syncs.is_empty());
@@ -183,7 +183,7 @@ fn the_broker_assigns_where_the_leader_assigns_nothing() {
         let mut bench = Bench::new();
         bench.join_with(join("0", protocol));
         bench.join_with(join("1", protocol));
-        bench.pass(REBALANCE_MS);
+        bench.pass(2 * DELAY_MS);
         let other = bench.sync("c-1", &[]);
         let leader = bench.sync("c-0", &[]);
         for (ticket, partitions) in [leader, other].into_iter().zip(expected) {

@@ -89,6 +89,7 @@ fn a_silent_member_is_removed_after_its_session() {
 #[test]
 fn epochs_are_those_of_the_group() {
     let mut bench = Bench::new(2);
+    bench.group.succeed(4);
     let epoch = bench.join("a").member_epoch;
     assert_eq!(
         code(bench.send(beating("a", epoch + 1))),

@@ -1,0 +1,256 @@
+//! What groups cost that just stay: a thousand of three members each, with heartbeats and commits at the rates of Kafka's
+//! clients by default. Prints the CPU time of the broker and of its PostgreSQL, as parts of one core.
+//!
+//! `cargo bench -p tests --bench groups [-- SECONDS]`
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use protocol::ApiKey;
+use protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use protocol::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
+    OffsetCommitResponse, SyncGroupRequest, SyncGroupResponse,
+};
+use tests::Broker;
+use tests::wire::Connection;
+
+const CONNECTIONS: usize = 10;
+const GROUPS: usize = 100;
+const MEMBERS: usize = 3;
+/// `heartbeat.interval.ms` and `auto.commit.interval.ms` of the Java client.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// Partitions in a commit.
+const PARTITIONS: i32 = 4;
+/// Requests of one connection that the broker works on at the same time, at most.
+const IN_FLIGHT: usize = 60;
+
+fn main() {
+    let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok());
+    let time = Duration::from_secs(seconds.unwrap_or(30));
+    let broker = Broker::start_with(&[
+        "--group-initial-rebalance-delay-ms=1000",
+        "--log-level=warn",
+    ]);
+    Connection::open(&broker).create_topic("t", PARTITIONS);
+    let mut members: Vec<Vec<Member>> = std::thread::scope(|scope| {
+        let joining: Vec<_> = (0..CONNECTIONS)
+            .map(|index| {
+                scope.spawn({
+                    let broker = &broker;
+                    move || join_all(broker, index)
+                })
+            })
+            .collect();
+        joining
+            .into_iter()
+            .map(|thread| thread.join().expect("all have joined"))
+            .collect()
+    });
+    let before = cpu(&broker);
+    let started = Instant::now();
+    let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
+        let staying: Vec<_> = members
+            .iter_mut()
+            .map(|own| {
+                scope.spawn({
+                    let broker = &broker;
+                    move || stay(broker, own, time)
+                })
+            })
+            .collect();
+        staying
+            .into_iter()
+            .map(|thread| thread.join().expect("all have stayed"))
+            .collect()
+    });
+    let wall = started.elapsed().as_secs_f64();
+    let after = cpu(&broker);
+    let (heartbeats, commits) = counts
+        .iter()
+        .fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+    let part = |index: usize| 100.0 * (after[index] - before[index]) / wall;
+    let rate = |count: u64| count as f64 / wall;
+    write_line(&format!(
+        "{} groups of {MEMBERS}: {:.0} heartbeats/s, {:.0} commits/s of {PARTITIONS} partitions; broker {:.1} %, PostgreSQL {:.1} % of one core",
+        CONNECTIONS * GROUPS,
+        rate(heartbeats),
+        rate(commits),
+        part(0),
+        part(1),
+    ));
+}
+
+#[expect(clippy::print_stdout, reason = "the result of a program")]
+fn write_line(text: &str) {
+    println!("{text}");
+}
+
+#[derive(Debug)]
+struct Member {
+    group: String,
+    id: String,
+    next_heartbeat: Duration,
+    next_commit: Duration,
+}
+
+fn join_request<'a>(group: &'a str, id: &'a str) -> JoinGroupRequest<'a> {
+    JoinGroupRequest {
+        group_id: group.into(),
+        session_timeout_ms: 45_000,
+        rebalance_timeout_ms: 60_000,
+        member_id: id.into(),
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            ..JoinGroupRequestProtocol::default()
+        }],
+        ..JoinGroupRequest::default()
+    }
+}
+
+fn join_all(broker: &Broker, index: usize) -> Vec<Member> {
+    let mut connection = Connection::open(broker);
+    let mut members = Vec::new();
+    let groups: Vec<String> = (0..GROUPS).map(|n| format!("group-{index}-{n}")).collect();
+    for groups in groups.chunks(IN_FLIGHT / MEMBERS) {
+        let ids: Vec<(String, String)> = groups
+            .iter()
+            .flat_map(|group| (0..MEMBERS).map(move |_| group.clone()))
+            .map(|group| {
+                let answer = connection.call(&join_request(&group, ""), 9);
+                let id = answer
+                    .read::<JoinGroupResponse<'_>>()
+                    .member_id
+                    .into_owned();
+                (group, id)
+            })
+            .collect();
+        for (group, id) in &ids {
+            connection.send(&join_request(group, id), 9);
+        }
+        for _ in &ids {
+            let answer = connection.receive(ApiKey::JoinGroup, 9);
+            let joined: JoinGroupResponse<'_> = answer.read();
+            assert_eq!((joined.error_code, joined.generation_id), (0, 1));
+        }
+        for (group, id) in &ids {
+            let request = SyncGroupRequest {
+                group_id: group.as_str().into(),
+                generation_id: 1,
+                member_id: id.as_str().into(),
+                protocol_type: Some("consumer".into()),
+                protocol_name: Some("range".into()),
+                ..SyncGroupRequest::default()
+            };
+            connection.send(&request, 5);
+        }
+        for _ in &ids {
+            let answer = connection.receive(ApiKey::SyncGroup, 5);
+            assert_eq!(answer.read::<SyncGroupResponse<'_>>().error_code, 0);
+        }
+        members.extend(ids.into_iter().map(|(group, id)| Member {
+            group,
+            id,
+            next_heartbeat: Duration::ZERO,
+            next_commit: Duration::ZERO,
+        }));
+    }
+    let count = u32::try_from(members.len()).expect("few");
+    for (place, member) in (0..).zip(&mut members) {
+        member.next_heartbeat = HEARTBEAT_EVERY * place / count;
+        member.next_commit = COMMIT_EVERY * place / count;
+    }
+    members
+}
+
+/// How many heartbeats and commits were answered.
+fn stay(broker: &Broker, members: &mut [Member], time: Duration) -> (u64, u64) {
+    let mut connection = Connection::open(broker);
+    let started = Instant::now();
+    let (mut heartbeats, mut commits) = (0, 0);
+    while started.elapsed() < time {
+        for member in members.iter_mut() {
+            if member.next_heartbeat <= started.elapsed() {
+                member.next_heartbeat += HEARTBEAT_EVERY;
+                let request = HeartbeatRequest {
+                    group_id: member.group.as_str().into(),
+                    generation_id: 1,
+                    member_id: member.id.as_str().into(),
+                    ..HeartbeatRequest::default()
+                };
+                let answer = connection.call(&request, 4);
+                assert_eq!(answer.read::<HeartbeatResponse<'_>>().error_code, 0);
+                heartbeats += 1;
+            }
+            if member.next_commit <= started.elapsed() {
+                member.next_commit += COMMIT_EVERY;
+                commit(&mut connection, member, commits);
+                commits += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    (heartbeats, commits)
+}
+
+fn commit(connection: &mut Connection, member: &Member, offset: u64) {
+    let partitions = (0..PARTITIONS).map(|partition_index| OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset: i64::try_from(offset).expect("a small number"),
+        ..OffsetCommitRequestPartition::default()
+    });
+    let request = OffsetCommitRequest {
+        group_id: member.group.as_str().into(),
+        member_id: member.id.as_str().into(),
+        generation_id_or_member_epoch: 1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: "t".into(),
+            partitions: partitions.collect(),
+            ..OffsetCommitRequestTopic::default()
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    let answer = connection.call(&request, 9);
+    let response: OffsetCommitResponse<'_> = answer.read();
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+}
+
+/// CPU seconds so far of the broker and of PostgreSQL with all its processes.
+fn cpu(broker: &Broker) -> [f64; 2] {
+    let postmaster = broker.postmaster().expect("a private PostgreSQL");
+    let number = |pid: rustix::process::Pid| pid.as_raw_nonzero().get();
+    let (broker, postmaster) = (number(broker.pid()), number(postmaster));
+    let mut seconds = [0.0; 2];
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let Some((head, rest)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let pid = head
+            .split(' ')
+            .next()
+            .and_then(|text| text.parse::<i32>().ok());
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let field = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
+        // Parent, then user and system time in hundredths of a second, those of ended children too.
+        let parent = field(1).unwrap_or(0.0);
+        let used = [11, 12, 13, 14]
+            .map(|index| field(index).unwrap_or(0.0))
+            .iter()
+            .sum::<f64>()
+            / 100.0;
+        if pid == Some(broker) {
+            seconds[0] += (field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / 100.0;
+        } else if pid == Some(postmaster) || parent == f64::from(postmaster) {
+            seconds[1] += used;
+        }
+    }
+    seconds
+}

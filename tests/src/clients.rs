@@ -1,0 +1,91 @@
+//! Members of groups in other languages: `tests/clients/{node,python,go}`. What they need is fetched once.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::tool::{Finished, locked, run};
+use crate::workspace;
+
+/// A client of another language.
+#[derive(Debug, Clone, Copy)]
+pub enum Language {
+    /// kafkajs.
+    Node,
+    /// aiokafka.
+    Python,
+    /// franz-go.
+    Go,
+}
+
+impl Language {
+    /// Runs a member until its topic has been silent for a while; it prints "partition offset" of all it consumed.
+    pub fn member(self, bootstrap: &str, topic: &str, group: &str) -> Finished {
+        let program = self.prepared();
+        let program = program.display().to_string();
+        let args = [bootstrap, topic, group];
+        match self {
+            Self::Node => run(
+                "node",
+                "nodejs npm",
+                &[&[&*program][..], &args].concat(),
+                b"",
+            ),
+            Self::Python => {
+                let interpreter = self.dir().join("target/venv/bin/python");
+                let interpreter = interpreter.display().to_string();
+                let all = [&[&*program][..], &args].concat();
+                run(&interpreter, "python3-venv", &all, b"")
+            }
+            Self::Go => run(&program, "golang", &args, b""),
+        }
+    }
+
+    fn dir(self) -> PathBuf {
+        let name = match self {
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Go => "go",
+        };
+        workspace().join("tests/clients").join(name)
+    }
+
+    /// The program, with everything it needs in place.
+    fn prepared(self) -> PathBuf {
+        static DONE: [OnceLock<()>; 3] = [const { OnceLock::new() }; 3];
+        let dir = self.dir();
+        DONE[self as usize].get_or_init(|| {
+            std::fs::create_dir_all(dir.join("target")).expect("a target folder");
+            locked(&dir.join("target/.lock"), || self.prepare());
+        });
+        match self {
+            Self::Node => dir.join("members.js"),
+            Self::Python => dir.join("members.py"),
+            Self::Go => dir.join("target/members"),
+        }
+    }
+
+    fn prepare(self) {
+        let dir = self.dir();
+        let text = |path: &str| dir.join(path).display().to_string();
+        match self {
+            Self::Node if dir.join("node_modules/kafkajs").exists() => {}
+            Self::Node => {
+                let args = ["ci", "--no-audit", "--no-fund", "--prefix", &text(".")];
+                run("npm", "npm", &args, b"").ok();
+            }
+            Self::Python if dir.join("target/venv/.done").exists() => {}
+            Self::Python => {
+                let venv = text("target/venv");
+                run("python3", "python3-venv", &["-m", "venv", &venv], b"").ok();
+                let pip = text("target/venv/bin/pip");
+                let args = ["install", "-q", "-r", &text("requirements.txt")];
+                run(&pip, "python3-venv", &args, b"").ok();
+                std::fs::write(dir.join("target/venv/.done"), "").expect("a mark of success");
+            }
+            Self::Go => {
+                let args = ["-C", &text("."), "build", "-o", "target/members"];
+                run("go", "golang", &args, b"").ok();
+            }
+        }
+    }
+}
