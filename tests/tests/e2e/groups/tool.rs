@@ -20,94 +20,86 @@ fn assert_has(text: &str, parts: &[&str]) {
     }
 }
 
+/// The offset that the tool says it has reset a partition to.
+#[track_caller]
+fn reset_to(said: &str, topic: &str, partition: i32) -> i64 {
+    let line = said.lines().find(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.len() >= 4 && words[1] == topic && words[2] == partition.to_string()
+    });
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    let offset = line.split_whitespace().nth(3);
+    offset.unwrap().parse().unwrap()
+}
+
 #[test]
-fn lists_describes_resets_and_deletes() {
+fn resets_offsets_in_all_ways() {
+    let broker = broker();
+    let topic = fresh_topic("tool");
+    filled(&broker, &topic, 10);
+    let base = ["--reset-offsets", "--group", "g", "--execute"];
+    for (how, partition, offset) in [
+        (&["--to-offset", "4"][..], 31, 4),
+        (&["--shift-by", "2"], 0, 6),
+        (&["--to-earliest"], 0, 0),
+        (&["--to-latest"], 0, 10),
+        (&["--to-datetime", "2001-01-01T00:00:00.000"], 0, 0),
+        (&["--by-duration", "P1D"], 0, 0),
+        (&["--to-current"], 0, 0),
+    ] {
+        let said = groups(&broker, &[&base[..], &["--topic", &topic], how].concat());
+        assert_eq!(reset_to(&said, &topic, partition), offset, "{how:?}");
+    }
+    let csv = broker.dir().join("offsets.csv");
+    std::fs::write(&csv, format!("{topic},3,7\n")).unwrap();
+    let from_file = ["--from-file", csv.to_str().unwrap()];
+    let said = groups(&broker, &[&base[..], &from_file].concat());
+    assert_eq!(reset_to(&said, &topic, 3), 7);
+}
+
+#[test]
+fn lists_describes_and_deletes() {
     let broker = broker();
     let topic = fresh_topic("tool");
     filled(&broker, &topic, 10);
     let run = |args: &[&str]| groups(&broker, args);
-    let reset = |how: &[&str]| {
-        let base = [
-            "--reset-offsets",
-            "--group",
-            "g",
-            "--topic",
-            &topic,
-            "--execute",
-        ];
-        run(&[&base[..], how].concat())
-    };
-    let to = |text: &str, partition: i32| {
-        let line = text.lines().find(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            words.len() >= 4 && words[1] == topic && words[2] == partition.to_string()
-        });
-        let line = line.unwrap_or_else(|| panic!("{text}"));
-        line.split_whitespace()
-            .nth(3)
-            .unwrap()
-            .parse::<i64>()
-            .unwrap()
-    };
-    assert_eq!(to(&reset(&["--to-offset", "4"]), 31), 4);
-    assert_eq!(to(&reset(&["--shift-by", "2"]), 0), 6);
-    assert_eq!(to(&reset(&["--to-earliest"]), 0), 0);
-    assert_eq!(to(&reset(&["--to-latest"]), 0), 10);
-    assert_eq!(
-        to(&reset(&["--to-datetime", "2001-01-01T00:00:00.000"]), 0),
-        0
-    );
-    assert_eq!(to(&reset(&["--by-duration", "P1D"]), 0), 0);
-    assert_eq!(to(&reset(&["--to-current"]), 0), 0);
-    let csv = broker.dir().join("offsets.csv");
-    std::fs::write(&csv, format!("{topic},3,7\n")).unwrap();
-    let from_file = [
+    let reset = [
         "--reset-offsets",
         "--group",
         "g",
+        "--topic",
+        &topic,
+        "--to-offset",
+        "7",
         "--execute",
-        "--from-file",
-        csv.to_str().unwrap(),
     ];
-    assert_eq!(to(&run(&from_file), 3), 7);
-
+    run(&reset);
     assert_has(&run(&["--list"]), &["g"]);
     assert_has(&run(&["--list", "--state"]), &["g", "Empty"]);
     assert_has(&run(&["--list", "--type"]), &["g", "Classic"]);
     let described = run(&["--describe", "--group", "g"]);
-    let line = described.lines().find(|line| {
+    let words = described.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        words.get(2) == Some(&"3")
+        (words.get(2) == Some(&"3")).then_some(words)
     });
-    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
     assert_eq!(
-        words[..6],
+        words.unwrap()[..6],
         ["g", &topic, "3", "7", "10", "3"],
         "{described}"
     );
     assert_has(&run(&["--describe", "--group", "g", "--state"]), &["Empty"]);
-    assert_has(
-        &run(&["--describe", "--group", "g", "--members", "--verbose"]),
-        &["g"],
-    );
+    let members = run(&["--describe", "--group", "g", "--members", "--verbose"]);
+    assert_has(&members, &["has no active members"]);
 
-    let deleted = run(&[
-        "--delete-offsets",
-        "--group",
-        "g",
-        "--topic",
-        &format!("{topic}:3"),
-    ]);
+    let one = format!("{topic}:3");
+    let deleted = run(&["--delete-offsets", "--group", "g", "--topic", &one]);
     assert_has(&deleted, &[&topic, "Successful"]);
     let described = run(&["--describe", "--group", "g"]);
-    assert_eq!(
-        described
-            .lines()
-            .filter(|line| line.contains(&topic))
-            .count(),
-        31,
-        "{described}"
-    );
+    let left = described
+        .lines()
+        .filter(|line| line.contains(&topic))
+        .count();
+    assert_eq!(left, 31, "{described}");
     assert_has(&run(&["--delete", "--group", "g"]), &["successful"]);
     assert!(!run(&["--list"]).lines().any(|line| line == "g"));
 }
