@@ -5,6 +5,7 @@ mod languages;
 mod librdkafka;
 mod restarts;
 mod tool;
+mod waits;
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use tests::{Broker, fresh_topic, java::client};
 
-use super::{PARTITIONS, Report, broker, events, fill, filled};
+use super::{Report, broker, events, fill, filled};
 
 fn members(broker: &Broker, topic: &str, settings: &[&str], script: &str) -> Report {
     let (b, group) = (broker.bootstrap(), format!("group-of-{topic}"));
@@ -81,22 +81,6 @@ fn a_static_member_that_comes_back_disturbs_nobody() {
         "{}",
         events(&report.lines)
     );
-}
-
-#[test]
-fn one_member_in_an_idle_group_is_there_at_once() {
-    let broker = Broker::start();
-    let topic = fresh_topic("idle");
-    filled(&broker, &topic, 1);
-    let report = members(&broker, &topic, &[], "start a\nsettle 32\n");
-    let assigned = report
-        .events
-        .iter()
-        .find(|(_, _, what, _)| what == "assigned");
-    let (at, ..) = assigned.unwrap();
-    // group.initial.rebalance.delay.ms is 3 s; the client takes a while to find the group.
-    assert!((3_000..4_500).contains(at), "{}", events(&report.lines));
-    assert_eq!(PARTITIONS, 32);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use tests::{Broker, fresh_topic};
 use super::broker;
 
 /// A member in generation 1 of a group of its own.
-fn join(connection: &mut Connection, group: &str) -> String {
+pub(super) fn join(connection: &mut Connection, group: &str) -> String {
     let mut request = JoinGroupRequest {
         group_id: group.into(),
         session_timeout_ms: 10_000,
