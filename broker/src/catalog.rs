@@ -10,16 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use storage::{NewTopic, Store, TopicChange};
+use storage::{Change, NewTopic, Store};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::config::Config;
 use crate::log::{LANE, Log, Partition, TopicSettings};
-use crate::topic_settings;
+use crate::settings::{Settings, log_settings};
 
 /// One topic with its open partitions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Topic {
     /// The key in storage.
     pub(crate) id: i32,
@@ -28,7 +27,7 @@ pub(crate) struct Topic {
     /// In order of their index, which is the place in this list.
     pub(crate) partitions: Vec<Arc<Partition>>,
     settings: Arc<TopicSettings>,
-    /// Name and value of the settings that were given when it was created.
+    /// Name and value of the settings that it was given.
     pub(crate) overrides: Arc<[(String, String)]>,
 }
 
@@ -48,7 +47,7 @@ pub(crate) struct Catalog {
     changes: Semaphore,
     /// The database may hold topics that are not known here, or the reverse.
     is_stale: AtomicBool,
-    defaults: TopicSettings,
+    settings: Arc<Settings>,
 }
 
 /// How long a request waits for topics to be loaded again; after that it is answered with what is known.
@@ -61,6 +60,8 @@ const RELOAD_PAUSE: Duration = Duration::from_millis(500);
 struct Topics {
     by_name: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<Uuid, Arc<Topic>>,
+    /// By the key in storage.
+    by_key: HashMap<i32, Arc<Topic>>,
     /// The topic whose name becomes this when `.` is written as `_`.
     by_metric_name: HashMap<String, Arc<str>>,
 }
@@ -70,12 +71,14 @@ impl Topics {
         let metric_name = metric_name(&topic.name);
         self.by_metric_name.insert(metric_name, topic.name.clone());
         self.by_id.insert(topic.topic_id, topic.clone());
+        self.by_key.insert(topic.id, topic.clone());
         self.by_name.insert(topic.name.clone(), topic);
     }
 
     fn remove(&mut self, topic: &Topic) {
         self.by_metric_name.remove(&metric_name(&topic.name));
         self.by_id.remove(&topic.topic_id);
+        self.by_key.remove(&topic.id);
         self.by_name.remove(&topic.name);
     }
 }
@@ -90,7 +93,7 @@ impl Catalog {
     pub(crate) async fn open(
         store: Store,
         log: Arc<Log>,
-        config: &Config,
+        settings: Arc<Settings>,
     ) -> Result<Arc<Self>, storage::Error> {
         let catalog = Arc::new(Self {
             store,
@@ -98,7 +101,7 @@ impl Catalog {
             topics: RwLock::default(),
             changes: Semaphore::new(1),
             is_stale: AtomicBool::new(false),
-            defaults: topic_settings::log_defaults(config),
+            settings,
         });
         let rows = catalog.store.load_topics().await?;
         let topics = catalog.open_logs(rows).await?;
@@ -134,6 +137,13 @@ impl Catalog {
         self.topics().by_name.values().cloned().collect()
     }
 
+    /// How many topics there are, and partitions.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let topics = self.topics();
+        let partitions = topics.by_name.values().map(|topic| topic.partitions.len());
+        (topics.by_name.len(), partitions.sum())
+    }
+
     /// The other topic whose name differs from `name` in `.` and `_` only.
     pub(crate) fn colliding(&self, name: &str) -> Option<Arc<str>> {
         let topics = self.topics();
@@ -150,18 +160,19 @@ impl Catalog {
         self.change(async move {
             let rows: Vec<NewTopic> = wanted.into_iter().map(NewTopicSpec::into_row).collect();
             let outcomes = catalog.store.create_topics(&rows).await?;
-            let mut results = Vec::with_capacity(rows.len());
-            for (row, created) in rows.iter().zip(outcomes) {
-                results.push(match created {
-                    Ok(row) => Ok(catalog.add(row).await?),
-                    Err(error) => {
-                        if catalog.by_name(&row.name).is_none() {
-                            catalog.is_stale.store(true, Ordering::Release);
-                        }
-                        Err(error)
-                    }
-                });
+            let (mut made, mut results) = (Vec::new(), Vec::with_capacity(rows.len()));
+            for (wanted, outcome) in rows.iter().zip(outcomes) {
+                if outcome.is_err() && catalog.by_name(&wanted.name).is_none() {
+                    catalog.is_stale.store(true, Ordering::Release);
+                }
+                results.push(outcome.map(|row| made.push(row)));
             }
+            let mut added = catalog.add(made).await?.into_iter();
+            let results = results.into_iter().map(|result| {
+                let opened = || fault("a created topic could not be opened");
+                result.and_then(|()| added.next().ok_or_else(opened))
+            });
+            let results = results.collect();
             Ok(results)
         })
         .await
@@ -211,7 +222,7 @@ impl Catalog {
 
     /// Takes up what others change in the database, for ever.
     pub(crate) async fn follow(self: Arc<Self>) {
-        let mut changes = self.store.topic_changes();
+        let mut changes = self.store.changes();
         loop {
             let change = changes.next().await;
             while !self.take_up(change).await {
@@ -220,8 +231,20 @@ impl Catalog {
         }
     }
 
-    /// False if the topics could not be loaded.
-    async fn take_up(&self, change: TopicChange) -> bool {
+    /// False if what changed could not be loaded.
+    async fn take_up(self: &Arc<Self>, change: Change) -> bool {
+        let loaded = match change {
+            Change::TopicSettings { id } => {
+                return self.reload_settings(&[id], false).await.is_ok();
+            }
+            Change::ClusterSettings => return self.reload_settings(&[], true).await.is_ok(),
+            Change::Unknown => self.reload_settings(&[], true).await.is_ok(),
+            Change::Topic { .. } => true,
+        };
+        loaded && self.take_up_topics(change).await
+    }
+
+    async fn take_up_topics(&self, change: Change) -> bool {
         if self.is_known(change) {
             return true;
         }
@@ -234,14 +257,62 @@ impl Catalog {
         !self.is_stale.load(Ordering::Acquire)
     }
 
-    fn is_known(&self, change: TopicChange) -> bool {
-        let TopicChange::Topic { id, partitions } = change else {
+    fn is_known(&self, change: Change) -> bool {
+        let Change::Topic { id, partitions } = change else {
             return false;
         };
-        let topics = self.topics();
-        let known = topics.by_name.values().find(|topic| topic.id == id);
+        let known = self.by_key(id);
         let count = known.map_or(0, |topic| topic.partitions.len());
         usize::try_from(partitions) == Ok(count)
+    }
+
+    fn by_key(&self, id: i32) -> Option<Arc<Topic>> {
+        self.topics().by_key.get(&id).cloned()
+    }
+
+    /// Loads the settings of the topics with these ids again, and with `of_cluster` those of brokers and groups; appends are
+    /// judged by them when this returns.
+    pub(crate) async fn reload_settings(
+        self: &Arc<Self>,
+        ids: &[i32],
+        of_cluster: bool,
+    ) -> Result<(), storage::Error> {
+        let ids = ids.to_vec();
+        let catalog = self.clone();
+        self.change(async move {
+            if of_cluster {
+                catalog.settings.reload().await?;
+                for topic in catalog.all() {
+                    catalog.give_settings(&topic, topic.overrides.clone());
+                }
+            }
+            for id in ids {
+                let Some(topic) = catalog.by_key(id) else {
+                    continue;
+                };
+                if let Some(overrides) = catalog.store.topic_settings(id).await? {
+                    catalog.give_settings(&topic, overrides.into());
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// To be called in turn.
+    fn give_settings(&self, topic: &Topic, overrides: Arc<[(String, String)]>) {
+        let settings = log_settings(&self.settings.snapshot(), &overrides);
+        if settings == topic.settings && overrides == topic.overrides {
+            return;
+        }
+        for partition in &topic.partitions {
+            partition.set_settings(settings.clone());
+        }
+        self.topics_mut().insert(Arc::new(Topic {
+            settings,
+            overrides,
+            ..topic.clone()
+        }));
     }
 
     /// To be called in turn. May be cancelled: what is known changes at the end, all at once.
@@ -278,13 +349,13 @@ impl Catalog {
         Ok(())
     }
 
-    async fn add(&self, row: storage::Topic) -> Result<Arc<Topic>, storage::Error> {
-        let mut opened = self.open_logs(vec![row]).await?;
-        let Some(topic) = opened.pop() else {
-            return Err(fault("a created topic could not be opened"));
-        };
-        self.topics_mut().insert(topic.clone());
-        Ok(topic)
+    async fn add(&self, rows: Vec<storage::Topic>) -> Result<Vec<Arc<Topic>>, storage::Error> {
+        let opened = self.open_logs(rows).await?;
+        let mut known = self.topics_mut();
+        for topic in &opened {
+            known.insert(topic.clone());
+        }
+        Ok(opened)
     }
 
     /// Deletes topics; each has a result of its own, in the order asked.
@@ -336,12 +407,8 @@ impl Catalog {
                 .collect();
             let partitions = catalog.log.open_partitions(&rows).await?;
             let grown = Topic {
-                id: topic.id,
-                topic_id: topic.topic_id,
-                name: topic.name.clone(),
                 partitions,
-                settings: topic.settings.clone(),
-                overrides: topic.overrides.clone(),
+                ..Topic::clone(&topic)
             };
             catalog.topics_mut().insert(Arc::new(grown));
             Ok(())
@@ -353,12 +420,12 @@ impl Catalog {
         &self,
         topics: Vec<storage::Topic>,
     ) -> Result<Vec<Arc<Topic>>, storage::Error> {
+        let snapshot = self.settings.snapshot();
         let mut rows = Vec::new();
         let mut shapes = Vec::with_capacity(topics.len());
         for topic in topics {
             let name: Arc<str> = topic.name.as_str().into();
-            let settings = topic_settings::log_settings(&self.defaults, &topic.settings);
-            let settings = Arc::new(settings);
+            let settings = log_settings(&snapshot, &topic.settings);
             let partitions = topic.partitions.iter();
             rows.extend(partitions.map(|row| (name.clone(), *row, settings.clone())));
             shapes.push((topic, name, settings));

@@ -3,12 +3,15 @@
 //! What each setting is called and how its text is read is in `settings`; where values come from (flags, environment,
 //! file) and which one wins is in `sources`. Nothing here reads the environment or a socket.
 
+mod given;
 mod groups;
+mod inspection;
 mod settings;
 mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,7 +20,7 @@ use std::str::FromStr;
 use protocol::compression::Compression;
 
 pub use groups::{Assignors, MigrationPolicy};
-pub(crate) use settings::{ValueKind, entries};
+pub(crate) use settings::{ValueKind, all as settings, find as setting};
 pub use sources::{Command, ConfigError, load};
 
 /// Every setting of the broker, checked. `Config::default()` is what runs without any flag.
@@ -129,6 +132,12 @@ pub struct Config {
     /// Where the programs of PostgreSQL (`initdb`, `postgres`) are, for a private one.
     pub postgres_bin_dir: Option<PathBuf>,
 
+    /// Settings that are kept as texts, by name; see `given`.
+    pub given: BTreeMap<&'static str, String>,
+
+    /// Where metrics and health are told of.
+    pub admin_listener: Option<Endpoint>,
+
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written: a level, or `target=level` pairs.
@@ -192,6 +201,8 @@ impl Default for Config {
             database_url: None,
             database_pool_size: 8,
             postgres_bin_dir: None,
+            given: BTreeMap::new(),
+            admin_listener: None,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
         }

@@ -12,12 +12,16 @@ use crate::config::{Config, Endpoint};
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
 use crate::handlers::init_producer_id::ProducerIds;
+use crate::metrics::Metrics;
 use crate::server::Budget;
+use crate::settings::Settings;
 
 /// One broker.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// As it was given at the start; what may have been changed since is told by `settings`.
     pub(crate) config: Config,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) store: Store,
     pub(crate) groups: Arc<Groups>,
@@ -25,6 +29,7 @@ pub(crate) struct Context {
     /// Memory of answers to consumers.
     pub(crate) fetches: Budget,
     pub(crate) fetch_sessions: FetchSessions,
+    pub(crate) metrics: Metrics,
     /// Cancelled when the broker stops: who waits for something answers with what there is.
     pub(crate) stopping: CancellationToken,
     /// The port that connections are really accepted on.
@@ -84,6 +89,7 @@ impl Session {
 pub(crate) struct Request {
     pub(crate) session: Arc<Session>,
     pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
     pub(crate) client_id: Option<String>,
     /// The whole request, which the body borrows from: records are shared with the log, not copied.
     pub(crate) frame: Bytes,

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::ApiKey;
@@ -11,6 +12,7 @@ use protocol::wire::{Reader, Writer};
 use protocol::{EncodeError, Message};
 
 use crate::context::{Request, Session};
+use crate::error_codes::ErrorCodes;
 use crate::handlers;
 use crate::server::{Answer, ConnectionError, Reserved, Work};
 use crate::wire_log::{self, Exchange};
@@ -26,6 +28,15 @@ pub(crate) enum Reply<M> {
     Nothing,
     /// No response is due, so that only closing tells of the failure.
     Close(String),
+}
+
+impl<M: ErrorCodes> Reply<M> {
+    fn error_codes(&self) -> Vec<i16> {
+        match self {
+            Self::Message(message) | Self::Holding(message, _) => message.error_codes(),
+            Self::Nothing | Self::Close(_) => Vec::new(),
+        }
+    }
 }
 
 impl<M> From<M> for Reply<M> {
@@ -50,6 +61,7 @@ pub(crate) struct Api {
 struct Head {
     body_at: usize,
     correlation_id: i32,
+    started: Instant,
 }
 
 macro_rules! api {
@@ -80,7 +92,10 @@ macro_rules! api {
                     }
                     let reply: Reply<protocol::messages::$response<'_>> =
                         $handler(&request, body).await.into();
-                    answer(reply, ApiKey::$name, request.version, head.correlation_id)
+                    let codes = reply.error_codes();
+                    let answer = answer(reply, ApiKey::$name, request.version, head.correlation_id);
+                    count(&request, ApiKey::$name, head.started, &answer, &codes);
+                    answer
                 })
             },
         }
@@ -108,12 +123,25 @@ pub(crate) static APIS: &[Api] = &[
     api!(CreateTopics,     0..=7,     handlers::create_topics::handle,     CreateTopicsRequest,     CreateTopicsResponse),
     api!(DeleteTopics,     0..=6,     handlers::delete_topics::handle,     DeleteTopicsRequest,     DeleteTopicsResponse),
     api!(InitProducerId,   0..=5,     handlers::init_producer_id::handle,  InitProducerIdRequest,   InitProducerIdResponse),
+    api!(OffsetForLeaderEpoch, 0..=4,    handlers::offset_for_leader_epoch::handle, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse),
     api!(DescribeConfigs,  0..=4,     handlers::describe_configs::handle,  DescribeConfigsRequest,  DescribeConfigsResponse),
+    api!(AlterConfigs,     0..=2,     handlers::alter_configs::handle,     AlterConfigsRequest,     AlterConfigsResponse),
+    api!(DescribeLogDirs,  0..=5,    handlers::describe_log_dirs::handle, DescribeLogDirsRequest, DescribeLogDirsResponse),
     api!(CreatePartitions, 0..=3,     handlers::create_partitions::handle, CreatePartitionsRequest, CreatePartitionsResponse),
     api!(DeleteGroups,     0..=3,     handlers::delete_groups::handle,     DeleteGroupsRequest,     DeleteGroupsResponse),
+    api!(ElectLeaders,     0..=2,    handlers::elect_leaders::handle, ElectLeadersRequest, ElectLeadersResponse),
+    api!(IncrementalAlterConfigs, 0..=1, handlers::incremental_alter_configs::handle, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse),
+    api!(AlterPartitionReassignments, 0..=1,    handlers::alter_partition_reassignments::handle, AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse),
+    api!(ListPartitionReassignments, 0..=0,    handlers::list_partition_reassignments::handle, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse),
     api!(OffsetDelete,     0..=0,     handlers::offset_delete::handle,     OffsetDeleteRequest,     OffsetDeleteResponse),
+    api!(DescribeQuorum,   0..=2,    handlers::describe_quorum::handle, DescribeQuorumRequest, DescribeQuorumResponse),
+    api!(UpdateFeatures,   0..=2,    handlers::update_features::handle, UpdateFeaturesRequest, UpdateFeaturesResponse),
+    api!(DescribeCluster,  0..=2,    handlers::describe_cluster::handle, DescribeClusterRequest, DescribeClusterResponse),
+    api!(UnregisterBroker, 0..=0,    handlers::unregister_broker::handle, UnregisterBrokerRequest, UnregisterBrokerResponse),
     api!(ConsumerGroupHeartbeat, 0..=1, handlers::consumer_group_heartbeat::handle, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse),
     api!(ConsumerGroupDescribe,  0..=1, handlers::consumer_group_describe::handle,  ConsumerGroupDescribeRequest,  ConsumerGroupDescribeResponse),
+    api!(ListConfigResources, 0..=1,  handlers::list_config_resources::handle, ListConfigResourcesRequest, ListConfigResourcesResponse),
+    api!(DescribeTopicPartitions, 0..=0,    handlers::describe_topic_partitions::handle, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse),
 ];
 
 /// Reads the header of `frame` and starts what it asks for. Nothing but the connection's end answers a request that has no
@@ -127,6 +155,7 @@ pub(crate) fn begin(session: &Arc<Session>, frame: Bytes) -> Result<Work, Connec
             let request = Request {
                 session: session.clone(),
                 version,
+                correlation_id: head.correlation_id,
                 client_id,
                 frame,
             };
@@ -189,9 +218,35 @@ fn route(frame: &[u8]) -> Result<Route, ConnectionError> {
     let head = Head {
         body_at: reader.offset(),
         correlation_id,
+        started: Instant::now(),
     };
     let client_id = header.client_id.map(|id| id.into_owned());
     Ok(Route::Handler(api, version, head, client_id))
+}
+
+/// Counts what became of a request, and notes it at level debug.
+fn count(request: &Request, key: ApiKey, started: Instant, answer: &Answer, codes: &[i16]) {
+    let took = started.elapsed();
+    let row = APIS.partition_point(|api| api.key < key);
+    let metrics = &request.context().metrics;
+    match answer {
+        Answer::Send { frame, .. } => {
+            let bytes = frame.iter().map(Bytes::len).sum();
+            metrics.answered(row, took, (request.frame.len(), bytes), codes);
+        }
+        Answer::Nothing => metrics.answered(row, took, (request.frame.len(), 0), codes),
+        Answer::Close(_) => metrics.closed(row),
+    }
+    tracing::debug!(
+        peer = %request.session.peer,
+        client_id = request.client_id.as_deref(),
+        api = key.name(),
+        version = request.version,
+        correlation_id = request.correlation_id,
+        took_us = took.as_micros(),
+        error = codes.iter().find(|code| **code != 0),
+        "answered"
+    );
 }
 
 fn answer<'a, M: Message<'a>>(

@@ -271,6 +271,11 @@ impl FetchSessions {
     }
 
     /// Takes the request into its session and says what is to be read.
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions().by_id.len()
+    }
+
     pub(crate) fn begin(&self, request: Begin, now: Instant) -> Result<Fetch, ErrorCode> {
         let mut sessions = self.sessions();
         if matches!(request.epoch, INITIAL_EPOCH | FINAL_EPOCH) {

@@ -4,17 +4,21 @@
 //! `catalog` knows the topics, `log` appends and reads, `groups` coordinates consumers. The binary reads arguments and environment; nothing here does.
 
 pub mod config;
+pub mod inspect;
 pub mod log;
 pub mod server;
 
+mod admin;
 mod catalog;
 mod context;
 mod dispatch;
 mod error;
+mod error_codes;
 mod fetch_session;
 mod groups;
 mod handlers;
-mod topic_settings;
+mod metrics;
+mod settings;
 mod wire_log;
 
 use std::fmt;
@@ -25,6 +29,7 @@ use std::time::Duration;
 use storage::embedded::{Embedded, EmbeddedConfig};
 use storage::{DatabaseConfig, Store};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -34,8 +39,10 @@ use context::{Context, Session};
 use fetch_session::FetchSessions;
 use groups::Groups;
 use log::{Log, LogConfig};
-use server::{Begin, Budget, Limits, Server};
+use metrics::Metrics;
+use server::{Begin, Budget, Limits, Server, serve_http};
 pub use server::{BindError, bind};
+use settings::Settings;
 
 /// Why a broker could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,9 @@ pub enum Error {
     /// No listener was given, or its address cannot be told.
     #[error("no address to accept connections on: {0}")]
     Listener(std::io::Error),
+    /// Where metrics and health are to be served.
+    #[error("admin.listener: cannot listen on {0}: {1}")]
+    AdminListener(String, std::io::Error),
     /// Another broker serves the same database.
     #[error("another broker has taken over this database; only one may serve it at a time")]
     TakenOver,
@@ -128,17 +138,12 @@ async fn serve(
         .map_err(Error::Listener)?;
     let port = listening.first().map_or(0, SocketAddr::port);
 
-    let store = Store::open(&DatabaseConfig {
-        pool_size: config.database_pool_size,
-        segment_bytes: config.log_segment_table_bytes,
-        segment_age: Duration::from_millis(config.log_segment_table_ms),
-        node_id: config.node_id,
-        max_partitions_per_topic: config.max_partitions_per_topic,
-        ..DatabaseConfig::new(url.expose())
-    })
-    .await?;
+    let store = Store::open(&database_config(&config, url)).await?;
     let log = Log::open(store.clone(), Uuid::new_v4(), log_config(&config)).await?;
-    let catalog = Catalog::open(store.clone(), log.clone(), &config).await?;
+    let limits = Limits::new(&config);
+    let connections = limits.connections().clone();
+    let settings = Settings::open(store.clone(), &config, connections).await?;
+    let catalog = Catalog::open(store.clone(), log.clone(), settings.clone()).await?;
     let following = tokio::spawn(catalog.clone().follow());
     let announcement = Ready {
         bootstrap: config.advertised(port, None),
@@ -149,23 +154,22 @@ async fn serve(
     };
     // A broker that lost its lane stops as if it had been told to.
     let stopping = shutdown.child_token();
-    let limits = Limits::new(&config);
     let groups = Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
     let expiring = tokio::spawn(groups.clone().expire_offsets(&config));
     let context = Arc::new(Context {
         catalog,
+        settings,
         store,
         groups,
         producer_ids: Default::default(),
         fetches: Budget::new(config.fetch_memory_bytes),
-        fetch_sessions: FetchSessions::new(
-            config.max_incremental_fetch_session_cache_slots,
-            config.max_incremental_fetch_session_cache_partitions,
-        ),
+        fetch_sessions: fetch_sessions(&config),
+        metrics: Metrics::new(),
         stopping: stopping.clone(),
         port,
         config,
     });
+    let watched = serve_admin(&context, &stopping).await?;
     ready(&announcement);
     let open = move |peer, local| -> Begin {
         let session = Arc::new(Session::new(context.clone(), peer, local));
@@ -181,14 +185,57 @@ async fn serve(
         () = server.run(listeners, &stopping) => {}
         () = taken_over => {}
     }
-    following.abort();
-    expiring.abort();
+    for task in [Some(following), Some(expiring), watched]
+        .into_iter()
+        .flatten()
+    {
+        task.abort();
+    }
     log.stop().await;
     if shutdown.is_cancelled() {
         Ok(())
     } else {
         Err(Error::TakenOver)
     }
+}
+
+/// Serves metrics and health where `admin.listener` says.
+async fn serve_admin(
+    context: &Arc<Context>,
+    stopping: &CancellationToken,
+) -> Result<Option<JoinHandle<()>>, Error> {
+    let Some(endpoint) = &context.config.admin_listener else {
+        return Ok(None);
+    };
+    let host = match endpoint.is_wildcard() {
+        true => "0.0.0.0",
+        false => endpoint.host.as_str(),
+    };
+    let bound = TcpListener::bind((host, endpoint.port)).await;
+    let listener = bound.map_err(|error| Error::AdminListener(endpoint.to_string(), error))?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "metrics and health");
+    }
+    let serving = serve_http(listener, admin::pages(context.clone()), stopping.clone());
+    Ok(Some(tokio::spawn(serving)))
+}
+
+fn database_config(config: &Config, url: &DatabaseUrl) -> DatabaseConfig {
+    DatabaseConfig {
+        pool_size: config.database_pool_size,
+        segment_bytes: config.log_segment_table_bytes,
+        segment_age: Duration::from_millis(config.log_segment_table_ms),
+        node_id: config.node_id,
+        max_partitions_per_topic: config.max_partitions_per_topic,
+        ..DatabaseConfig::new(url.expose())
+    }
+}
+
+fn fetch_sessions(config: &Config) -> FetchSessions {
+    FetchSessions::new(
+        config.max_incremental_fetch_session_cache_slots,
+        config.max_incremental_fetch_session_cache_partitions,
+    )
 }
 
 fn log_config(config: &Config) -> LogConfig {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use broker::Ready;
 use broker::config::{self, Command, Config, ConfigError, LogFormat};
+use broker::inspect::Inspection;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -21,6 +22,10 @@ fn main() -> ExitCode {
     let outcome = match config::load(std::env::args_os(), variables) {
         Ok(Command::Run(config)) => run(*config),
         Ok(Command::Print(text)) => print(&text),
+        Ok(Command::Inspect(config, inspection)) => match inspect(&config, &inspection) {
+            Ok(false) => return ExitCode::FAILURE,
+            other => other.map(|_| ()),
+        },
         Err(ConfigError::Arguments(error)) => error.exit(),
         Err(error) => Err(error.into()),
     };
@@ -31,6 +36,26 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether all is well with what was looked at.
+fn inspect(config: &Config, inspection: &Inspection) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let mut errors = std::io::stderr();
+    let is_watched = errors.is_terminal();
+    let progress: Option<&mut (dyn Write + Send)> = match is_watched {
+        true => Some(&mut errors),
+        false => None,
+    };
+    let is_well = runtime.block_on(broker::inspect::inspect(
+        config, inspection, &mut out, progress,
+    ));
+    out.flush().context("writing to standard output")?;
+    Ok(is_well?)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -4,12 +4,14 @@
 mod budget;
 mod connection;
 mod frame;
+mod http;
 mod listener;
 
 pub use budget::{Budget, Reserved};
 pub use connection::serve;
-pub(crate) use listener::Server;
+pub(crate) use http::{Page, Pages, serve_http};
 pub use listener::{BindError, Limits, bind};
+pub(crate) use listener::{ConnectionLimits, Server};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! Word of topics that were changed in the database, by SQL or by another broker: NOTIFY where it comes through, and a look at
-//! regular times where it does not (a pooler in between, a connection lost without notice).
+//! Word of topics and settings that were changed in the database, by SQL or by another broker: NOTIFY where it comes through,
+//! and a look at regular times where it does not (a pooler in between, a connection lost without notice).
 //!
-//! Reading the topics is `topics`'s; the triggers that notify are in the migrations.
+//! Reading them is `topics`'s and `settings`'s; the triggers that notify are in the migrations.
 
 use std::time::Duration;
 
@@ -15,8 +15,13 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use crate::{Result, Store};
 
 const LISTEN: &str = "listen kafka_topics";
-/// Ids only grow and partitions are never taken away, so every change of topics changes one of these.
-const STATE: &str = "select count(*), coalesce(sum(id), 0)::int8, coalesce(sum(partitions), 0)::int8 from kafka.topics";
+/// Ids only grow and partitions are never taken away, so every change of topics changes one of the first three; the others
+/// are sums over all settings.
+const STATE: &str = "select count(*), coalesce(sum(id), 0)::int8, coalesce(sum(partitions), 0)::int8, \
+     (select coalesce(sum(hashtext(s.topic || ' ' || s.name || ' ' || s.value)), 0) from kafka.topic_settings s)::int8, \
+     (select coalesce(sum(hashtext(s.node_id || ' ' || s.name || ' ' || s.value)), 0) from kafka.broker_settings s)::int8, \
+     (select coalesce(sum(hashtext(s.group_id || ' ' || s.name || ' ' || s.value)), 0) from kafka.group_settings s)::int8 \
+     from kafka.topics";
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A look, or a connection, that takes longer means that the connection is of no use.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +31,7 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
 /// What may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TopicChange {
+pub enum Change {
     /// The topic with this id has this many partitions now; 0 if it was deleted.
     Topic {
         /// [`crate::Topic::id`]
@@ -34,13 +39,28 @@ pub enum TopicChange {
         /// Number of partitions.
         partitions: i32,
     },
-    /// Anything: word may have been missed, or settings were changed.
+    /// The topic with this id has other settings, or is gone.
+    TopicSettings {
+        /// [`crate::Topic::id`]
+        id: i32,
+    },
+    /// Settings of brokers or groups.
+    ClusterSettings,
+    /// Anything: word may have been missed.
     Unknown,
 }
 
-impl TopicChange {
+impl Change {
     fn parse(payload: &str) -> Self {
+        if payload == "settings" {
+            return Self::ClusterSettings;
+        }
         let parts = payload.split_once(':');
+        if let Some(("settings", id)) = parts {
+            return id
+                .parse()
+                .map_or(Self::Unknown, |id| Self::TopicSettings { id });
+        }
         let numbers = parts.and_then(|(id, count)| Some((id.parse().ok()?, count.parse().ok()?)));
         numbers.map_or(Self::Unknown, |(id, partitions)| Self::Topic {
             id,
@@ -49,21 +69,21 @@ impl TopicChange {
     }
 }
 
-/// Yields changes of topics for as long as it lives; it connects again by itself.
+/// Yields changes of topics and settings for as long as it lives; it connects again by itself.
 #[derive(Debug)]
-pub struct TopicChanges {
+pub struct Changes {
     store: Store,
     link: Option<Link>,
 }
 
-/// Ids and partitions of all topics, as sums.
-type State = (i64, i64, i64);
+/// What every change changes one of, see [`STATE`].
+type State = [i64; 6];
 
 #[derive(Debug)]
 struct Link {
     client: Client,
     driver: JoinHandle<()>,
-    notified: mpsc::Receiver<TopicChange>,
+    notified: mpsc::Receiver<Change>,
     state: State,
     look_at: Instant,
     /// Whether NOTIFY came through since the last look.
@@ -77,26 +97,26 @@ impl Drop for Link {
 }
 
 impl Store {
-    /// The changes of topics from now on. The first is always [`TopicChange::Unknown`].
+    /// The changes of topics and settings from now on. The first is always [`Change::Unknown`].
     #[must_use]
-    pub fn topic_changes(&self) -> TopicChanges {
-        TopicChanges {
+    pub fn changes(&self) -> Changes {
+        Changes {
             store: self.clone(),
             link: None,
         }
     }
 }
 
-impl TopicChanges {
+impl Changes {
     /// The next change; waits for one. After every new connection, and wherever word may have been missed, it is
-    /// [`TopicChange::Unknown`].
-    pub async fn next(&mut self) -> TopicChange {
+    /// [`Change::Unknown`].
+    pub async fn next(&mut self) -> Change {
         loop {
             let Some(link) = &mut self.link else {
                 match tokio::time::timeout(LOOK_TIMEOUT, Link::open(&self.store)).await {
                     Ok(Ok(link)) => {
                         self.link = Some(link);
-                        return TopicChange::Unknown;
+                        return Change::Unknown;
                     }
                     Ok(Err(error)) => {
                         tracing::debug!(%error, "not told of changed topics, connecting again");
@@ -125,7 +145,7 @@ impl Link {
             while let Some(Ok(message)) = messages.next().await {
                 // Where nobody keeps up, the connection ends, and the next begins with `Unknown`.
                 if let AsyncMessage::Notification(word) = message
-                    && notify.try_send(TopicChange::parse(word.payload())).is_err()
+                    && notify.try_send(Change::parse(word.payload())).is_err()
                 {
                     return;
                 }
@@ -135,7 +155,7 @@ impl Link {
             client,
             driver,
             notified,
-            state: (0, 0, 0),
+            state: [0; 6],
             look_at: Instant::now() + LOOK_EVERY,
             is_told: false,
         };
@@ -145,7 +165,7 @@ impl Link {
     }
 
     /// `None` when the connection is lost.
-    async fn next(&mut self) -> Option<TopicChange> {
+    async fn next(&mut self) -> Option<Change> {
         loop {
             tokio::select! {
                 change = self.notified.recv() => {
@@ -159,7 +179,7 @@ impl Link {
             self.look_at = Instant::now() + LOOK_EVERY;
             let is_news = std::mem::replace(&mut self.state, state) != state;
             if is_news && !self.is_told && self.notified.is_empty() {
-                return Some(TopicChange::Unknown);
+                return Some(Change::Unknown);
             }
             self.is_told = false;
         }
@@ -167,6 +187,6 @@ impl Link {
 
     async fn look(&self) -> Result<State> {
         let row = self.client.query_one(STATE, &[]).await?;
-        Ok((row.get(0), row.get(1), row.get(2)))
+        Ok(std::array::from_fn(|column| row.get(column)))
     }
 }

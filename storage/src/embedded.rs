@@ -37,6 +37,13 @@ pub struct EmbeddedConfig {
     pub settings: Vec<(String, String)>,
 }
 
+/// The database of the private PostgreSQL that a broker runs on `data_dir` just now.
+///
+/// Errors: `Setup` if none runs there.
+pub fn running_url(data_dir: &std::path::Path) -> Result<String> {
+    cluster::running_url(data_dir)
+}
+
 /// A running private PostgreSQL, restarted if it dies. Dropping it asks the server to stop; [`Embedded::stop`] waits for it.
 #[derive(Debug)]
 pub struct Embedded {

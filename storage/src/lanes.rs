@@ -26,9 +26,40 @@ const CLAIM: &str = "update kafka.lanes set owner = $2, epoch = epoch + 1, heart
 /// Waits for a seal by the former owner; one that comes later sees the new epoch and gives up.
 const LOCK_SEGMENTS: &str =
     "select 1 from kafka.segments where lane_id = $1 and state = 'open' for update";
+const STATES: &str =
+    "select lane_id, node_id, epoch, flush_seq, records from kafka.lanes order by lane_id";
 const STATE: &str = "select epoch, flush_seq from kafka.lanes where lane_id = $1";
 
+/// A lane as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneState {
+    /// The lane.
+    pub lane_id: i32,
+    /// The number of the broker that owns it; `None` if none has ever.
+    pub node_id: Option<i32>,
+    /// Raised by every change of owner.
+    pub epoch: i32,
+    /// Flushes committed so far.
+    pub flush_seq: i64,
+    /// Records appended so far.
+    pub records: i64,
+}
+
 impl Store {
+    /// All lanes, by number.
+    pub async fn lane_states(&self) -> Result<Vec<LaneState>> {
+        let client = self.client().await?;
+        let rows = client.query(STATES, &[]).await?;
+        let state = |row: &tokio_postgres::Row| LaneState {
+            lane_id: row.get(0),
+            node_id: row.get(1),
+            epoch: row.get(2),
+            flush_seq: row.get(3),
+            records: row.get(4),
+        };
+        Ok(rows.iter().map(state).collect())
+    }
+
     /// Takes the lane (which comes into being here) at the next epoch.
     ///
     /// Waits for a flush of the former owner that is under way; every later one of theirs is `Fenced`. Read

@@ -12,6 +12,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_log", include_str!("../migrations/0001_log.sql")),
     ("0002_sql", include_str!("../migrations/0002_sql.sql")),
     ("0003_groups", include_str!("../migrations/0003_groups.sql")),
+    (
+        "0004_settings",
+        include_str!("../migrations/0004_settings.sql"),
+    ),
 ];
 
 /// Any number that other users of the database are unlikely to lock.
@@ -35,6 +39,25 @@ const RECORD: &str = "insert into kafka.schema_history (version, name, checksum)
 /// Brings the schema to the newest version this release knows.
 pub(crate) async fn migrate(client: &mut Client) -> Result<()> {
     run(client, MIGRATIONS).await
+}
+
+/// Whether the schema is the newest that this release knows, without making it so.
+pub(crate) async fn check(client: &mut Client) -> Result<()> {
+    let transaction = client.transaction().await?;
+    let row = transaction.query_one(SCHEMA_EXISTS, &[]).await?;
+    if !row.get::<_, bool>(1) {
+        return Err(Error::Setup(
+            "the database holds no pg_kafka yet: start a broker on it first".to_owned(),
+        ));
+    }
+    let applied = applied(&transaction, MIGRATIONS).await?;
+    if applied < MIGRATIONS.len() {
+        return Err(Error::Setup(
+            "the database was made by an older pg_kafka: start a broker of this release on it first"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 async fn run(client: &mut Client, migrations: &[(&str, &str)]) -> Result<()> {

@@ -81,6 +81,15 @@ impl Store {
                 other => break other?,
             }
         };
+        Self::of_parts(connect, config, cluster_id)
+    }
+
+    /// A store whose database was found fit.
+    pub(crate) fn of_parts(
+        connect: tokio_postgres::Config,
+        config: &DatabaseConfig,
+        cluster_id: String,
+    ) -> Result<Self> {
         let pool = pool::pool(&connect, config)?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -102,6 +111,13 @@ impl Store {
     #[must_use]
     pub fn config(&self) -> &DatabaseConfig {
         &self.inner.config
+    }
+
+    /// Connections of the pool, those of them that nobody uses, and who waits for one.
+    #[must_use]
+    pub fn pool_use(&self) -> (usize, usize, usize) {
+        let status = self.inner.pool.status();
+        (status.size, status.available, status.waiting)
     }
 
     /// A connection of the pool.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::tool::Finished;
 use crate::{wait_for, workspace};
 
 /// How long a broker may take to accept connections, with `initdb` on a busy machine.
@@ -356,6 +357,18 @@ fn find(dir: &Path, name: &str) -> Option<PathBuf> {
         }
     }
     entries.iter().find_map(|p| find(p, name))
+}
+
+/// Runs the broker's executable to its end, as for its commands that only look.
+pub fn run_binary(args: &[&str]) -> Finished {
+    let mut command = Command::new(binary());
+    let output = command.args(args).stdin(Stdio::null()).output();
+    let output = output.expect("the executable runs");
+    Finished {
+        success: output.status.success(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
 }
 
 /// The broker's executable, built once for this run with the profile of the tests. `TEST_BROKER` names another.

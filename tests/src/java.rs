@@ -21,17 +21,17 @@ pub(crate) fn programs() -> PathBuf {
     DIR.get_or_init(|| built("java")).join("target")
 }
 
-/// Runs one of Kafka's tools by its class in `org.apache.kafka.tools`.
+/// Runs one of Kafka's tools by its class in `org.apache.kafka.tools`, or by its whole name if that begins with `kafka.`.
 pub fn kafka_tool(class: &str, args: &[&str], input: &[u8]) -> Finished {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let target = DIR.get_or_init(|| built("kafka-tools")).join("target");
     let class_path = format!("{}/lib/*", target.display());
-    java(
-        &class_path,
-        &format!("org.apache.kafka.tools.{class}"),
-        args,
-        input,
-    )
+    // Some are still where they were before there was a package of tools.
+    let class = match class.starts_with("kafka.") {
+        true => class.to_owned(),
+        false => format!("org.apache.kafka.tools.{class}"),
+    };
+    java(&class_path, &class, args, input)
 }
 
 fn java(class_path: &str, class: &str, args: &[&str], input: &[u8]) -> Finished {

@@ -4,6 +4,7 @@
 //! `KAFKA_BOOTSTRAP=host:port` points the tests that need no broker of their own at another broker, for example an
 //! Apache Kafka, to check the tests.
 
+pub mod admin;
 pub mod batch;
 pub mod broker;
 pub mod clients;

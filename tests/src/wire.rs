@@ -43,6 +43,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The bytes after the header.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The answer as a message.
     ///
     /// # Panics
@@ -65,19 +70,26 @@ pub fn request_bytes<'a, R: Request<'a>>(
     correlation_id: i32,
 ) -> Vec<u8> {
     let mut writer = Writer::new();
+    let written = request.write(&mut writer, version);
+    written.unwrap_or_else(|e| panic!("{} v{version}: {e}", R::NAME));
+    let mut bytes = header_bytes(R::API_KEY, version, correlation_id);
+    bytes.extend_from_slice(&writer.finish_contiguous());
+    bytes
+}
+
+/// The header of a request.
+pub fn header_bytes(key: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
+    let mut writer = Writer::new();
     let header = RequestHeader {
-        request_api_key: R::API_KEY as i16,
+        request_api_key: key as i16,
         request_api_version: version,
         correlation_id,
         client_id: Some("raw".into()),
         ..RequestHeader::default()
     };
-    let header_version = R::API_KEY.request_header_version(version);
     header
-        .write(&mut writer, header_version)
+        .write(&mut writer, key.request_header_version(version))
         .expect("a request header");
-    let written = request.write(&mut writer, version);
-    written.unwrap_or_else(|e| panic!("{} v{version}: {e}", R::NAME));
     writer.finish_contiguous().to_vec()
 }
 

@@ -116,12 +116,12 @@ fn every_api_has_a_handler_file_that_names_it() {
 #[test]
 fn the_readme_lists_every_setting() {
     let settings = read("broker/src/config/settings.rs");
-    let names = settings
-        .split("setting!(")
-        .skip(2)
-        .filter_map(|s| s.split('"').nth(1));
+    let given = read("broker/src/config/given.rs");
+    let names = settings.split("setting!(").skip(2);
+    let names = names.chain(given.split("given!(").skip(1));
+    let names = names.filter_map(|s| s.split('"').nth(1));
     let names: BTreeSet<&str> = names
-        .filter(|n| n.chars().all(|c| c.is_ascii_lowercase() || c == '.'))
+        .filter(|n| n.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.'))
         .collect();
     assert!(names.len() > 20, "settings.rs is read wrongly: {names:?}");
     let readme = read("README.md");

@@ -4,22 +4,25 @@
 
 use std::path::PathBuf;
 
+use super::given::GIVEN;
 use super::{
     Assignors, CompressionType, Config, DatabaseUrl, Endpoint, LogFormat, MigrationPolicy,
     TimestampType,
 };
+use crate::settings::kind::Kind;
+use crate::settings::topics::TopicSetting;
 
 /// One setting.
 #[derive(Debug)]
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// The heading it stands under.
     pub(super) section: &'static str,
     /// The dotted name, as in a Kafka `server.properties`.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What a value looks like, for the help.
     pub(super) value: &'static str,
     /// One or two sentences.
-    pub(super) help: &'static str,
+    pub(crate) help: &'static str,
     /// The least value of a number.
     pub(super) at_least: i64,
     /// Reads a text into the field.
@@ -27,7 +30,11 @@ pub(super) struct Setting {
     /// The field as a text; empty when it has no value.
     pub(super) show: fn(&Config) -> String,
     /// What the field holds.
-    kind: fn(&Config) -> ValueKind,
+    pub(super) kind: fn(&Config) -> ValueKind,
+    /// What values it takes, where it is kept as a text.
+    pub(super) rule: Option<Kind>,
+    /// Whether it can be changed while brokers run.
+    pub(crate) is_dynamic: bool,
 }
 
 /// What a value is, in the words of DescribeConfigs.
@@ -42,34 +49,59 @@ pub(crate) enum ValueKind {
     Password,
 }
 
-/// A setting of the broker with its value, to be told to clients.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: &'static str,
-    /// `None`: no value, or one that must stay secret.
-    pub(crate) value: Option<String>,
-    pub(crate) is_default: bool,
-    pub(crate) kind: ValueKind,
-    pub(crate) documentation: &'static str,
-}
-
-/// Every setting of `config`.
-pub(crate) fn entries(config: &Config) -> impl Iterator<Item = Entry> {
-    let defaults = Config::default();
-    SETTINGS.iter().map(move |setting| {
-        let kind = (setting.kind)(config);
-        let value = (setting.show)(config);
-        Entry {
-            name: setting.name,
-            is_default: value == (setting.show)(&defaults),
-            value: Some(value).filter(|value| !value.is_empty() && kind != ValueKind::Password),
-            kind,
-            documentation: setting.help,
-        }
-    })
-}
-
 impl Setting {
+    /// It can be changed while brokers run.
+    const fn dynamic(mut self) -> Self {
+        self.is_dynamic = true;
+        self
+    }
+
+    /// It cannot be changed while brokers run.
+    pub(super) const fn fixed(mut self) -> Self {
+        self.is_dynamic = false;
+        self
+    }
+
+    /// Reads `text` into `config`.
+    pub(crate) fn set(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        (self.set)(config, text, self.at_least)
+    }
+
+    /// Its value in `config`; empty when it has none.
+    pub(crate) fn show(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+
+    /// What its value is.
+    pub(crate) fn value_kind(&self, config: &Config) -> ValueKind {
+        (self.kind)(config)
+    }
+
+    /// Whether an empty text is a value of it, not the lack of one.
+    pub(crate) fn takes_empty(&self) -> bool {
+        self.rule.is_some_and(Kind::is_list)
+    }
+
+    /// What values it takes, where that is more than its field can say: its own rule, or that of the topic setting whose
+    /// default it is.
+    pub(crate) fn rule(&self) -> Option<Kind> {
+        let topics = || TopicSetting::defaulted_by(self.name).map(|setting| setting.kind);
+        self.rule.or_else(topics)
+    }
+
+    /// Whether `value` will do; the error is Kafka's text.
+    pub(crate) fn check(&self, value: &str) -> Result<(), String> {
+        if let Some(rule) = self.rule() {
+            rule.check(self.name, value)?;
+        }
+        self.set(&mut Config::default(), value).map_err(|reason| {
+            format!(
+                "Invalid value {value} for configuration {}: {reason}",
+                self.name
+            )
+        })
+    }
+
     /// `num.partitions` is the flag `--num-partitions`.
     pub(super) fn flag(&self) -> String {
         self.name.replace('.', "-")
@@ -259,6 +291,8 @@ macro_rules! setting {
             },
             show: |config| Value::show(&config.$field),
             kind: |_| kind_of(|config| &config.$field),
+            rule: None,
+            is_dynamic: false,
         }
     };
     ($section:expr, $name:literal, $field:ident, $value:literal, $help:literal) => {
@@ -273,9 +307,9 @@ const READING: &str = "Reading";
 const DATABASE: &str = "Database";
 const PROCESS: &str = "Process";
 
-/// All settings, in the order of the help and of the printed file.
+/// All settings that have a field, in the order of the help and of the printed file.
 #[rustfmt::skip] // a table: one row a setting
-pub(super) const SETTINGS: &[Setting] = &[
+pub(super) static SETTINGS: &[Setting] = &[
     setting!(NETWORK, "listeners", listeners, "PLAINTEXT://HOST:PORT",
         "Where connections are accepted. An empty host is every address; connections are neither encrypted nor authenticated."),
     setting!(NETWORK, "advertised.listeners", advertised_listeners, "PLAINTEXT://HOST:PORT",
@@ -283,9 +317,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting!(NETWORK, "num.network.threads", num_network_threads, "COUNT", at_least 1,
         "Threads that serve connections. By default half as many as there are cores: the others are PostgreSQL's."),
     setting!(NETWORK, "max.connections", max_connections, "COUNT", at_least 1,
-        "Open connections, all together. More are closed as they come."),
+        "Open connections, all together. More are closed as they come.").dynamic(),
     setting!(NETWORK, "max.connections.per.ip", max_connections_per_ip, "COUNT", at_least 1,
-        "Open connections from one address."),
+        "Open connections from one address.").dynamic(),
     setting!(NETWORK, "connections.max.idle.ms", connections_max_idle_ms, "MS", at_least 1,
         "A connection without any request for this long is closed."),
     setting!(NETWORK, "socket.request.max.bytes", socket_request_max_bytes, "BYTES", at_least 1024,
@@ -303,17 +337,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting!(TOPICS, "max.partitions.per.topic", max_partitions_per_topic, "COUNT", at_least 1,
         "The most partitions that one topic may have."),
     setting!(TOPICS, "message.max.bytes", message_max_bytes, "BYTES", at_least 0,
-        "The largest record batch, as sent. A topic's max.message.bytes goes before it."),
+        "The largest record batch, as sent. A topic's max.message.bytes goes before it.").dynamic(),
     setting!(TOPICS, "max.decompressed.message.bytes", max_decompressed_message_bytes, "BYTES", at_least 1024,
         "The largest that a compressed record batch may become when it is read to be checked."),
     setting!(TOPICS, "compression.type", compression_type, "TYPE",
-        "How batches are kept: producer (as they were sent), uncompressed (SQL reads every record), gzip, snappy, lz4 or zstd. A topic's compression.type goes before it."),
+        "How batches are kept: producer (as they were sent), uncompressed (SQL reads every record), gzip, snappy, lz4 or zstd. A topic's compression.type goes before it.").dynamic(),
     setting!(TOPICS, "log.message.timestamp.type", log_message_timestamp_type, "CreateTime|LogAppendTime",
-        "Who sets the time of a record. A topic's message.timestamp.type goes before it."),
+        "Who sets the time of a record. A topic's message.timestamp.type goes before it.").dynamic(),
     setting!(TOPICS, "log.message.timestamp.after.max.ms", log_message_timestamp_after_max_ms, "MS", at_least 0,
-        "How far ahead of this machine's clock a record's time may be."),
+        "How far ahead of this machine's clock a record's time may be.").dynamic(),
     setting!(TOPICS, "log.message.timestamp.before.max.ms", log_message_timestamp_before_max_ms, "MS", at_least 0,
-        "How far behind this machine's clock a record's time may be."),
+        "How far behind this machine's clock a record's time may be.").dynamic(),
     setting!(TOPICS, "log.segment.table.bytes", log_segment_table_bytes, "BYTES", at_least 1_048_576,
         "The size at which the log goes on in a new segment. A segment is one table, which all partitions share and which is dropped whole."),
     setting!(TOPICS, "log.segment.table.ms", log_segment_table_ms, "MS", at_least 1000,
@@ -376,6 +410,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "This broker's number in the cluster."),
     setting!(PROCESS, "broker.rack", broker_rack, "NAME",
         "The rack or zone of this broker, told to clients."),
+    setting!(PROCESS, "admin.listener", admin_listener, "HOST:PORT",
+        "Where /metrics (for Prometheus), /healthz and /readyz are served, unencrypted and to everybody. An empty host is every address."),
     setting!(PROCESS, "log.format", log_format, "text|json",
         "How log lines look."),
     setting!(PROCESS, "log.level", log_level, "LEVEL",
@@ -385,19 +421,23 @@ pub(super) const SETTINGS: &[Setting] = &[
 /// Other names that Kafka has for the same setting.
 pub(super) const SYNONYMS: &[(&str, &str)] = &[("broker.id", "node.id")];
 
+/// All settings, in the order of the help and of the printed file.
+pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(GIVEN)
+}
+
 /// The setting with this dotted name.
-pub(super) fn find(name: &str) -> Option<&'static Setting> {
+pub(crate) fn find(name: &str) -> Option<&'static Setting> {
     let name = SYNONYMS
         .iter()
         .find(|(synonym, _)| *synonym == name)
         .map_or(name, |(_, name)| name);
-    SETTINGS.iter().find(|setting| setting.name == name)
+    all().find(|setting| setting.name == name)
 }
 
 /// The known name closest to an unknown one, when it is close enough to be meant.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    SETTINGS
-        .iter()
+    all()
         .map(|setting| (distance(name, setting.name), setting.name))
         .min()
         .filter(|(distance, known)| *distance <= known.len() / 3)

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::Config;
-use super::settings::{self, SETTINGS, SYNONYMS};
+use super::inspection;
+use super::settings::{self, SYNONYMS, Setting};
+use crate::inspect::Inspection;
 
 /// What every environment variable of the broker begins with.
 pub(super) const VARIABLE_PREFIX: &str = "PG_KAFKA_";
@@ -19,6 +21,8 @@ pub enum Command {
     Run(Box<Config>),
     /// Print this text and end.
     Print(String),
+    /// Look at a database without being a broker.
+    Inspect(Box<Config>, Inspection),
 }
 
 /// Why there is no usable configuration. Each text says what to change.
@@ -85,14 +89,25 @@ pub fn load(
         .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
         .collect();
 
+    if let Some((verb, matches)) = matches.subcommand() {
+        let config = read(matches, &variables)?;
+        return Ok(Command::Inspect(
+            Box::new(config),
+            inspection::of(verb, matches),
+        ));
+    }
+    Ok(Command::Run(Box::new(read(&matches, &variables)?)))
+}
+
+fn read(matches: &ArgMatches, variables: &[(String, String)]) -> Result<Config, ConfigError> {
     let mut config = Config::default();
-    if let Some(path) = config_path(&matches, &variables) {
+    if let Some(path) = config_path(matches, variables) {
         apply_file(&mut config, &path)?;
     }
-    apply_variables(&mut config, &variables)?;
-    apply_flags(&mut config, &matches)?;
+    apply_variables(&mut config, variables)?;
+    apply_flags(&mut config, matches)?;
     config.check()?;
-    Ok(Command::Run(Box::new(config)))
+    Ok(config)
 }
 
 const CONFIG: &str = "config";
@@ -110,40 +125,45 @@ fn command_line() -> clap::Command {
              pg_kafka --database-url postgres://localhost/kafka\n  \
              pg_kafka --print-default-config > pg_kafka.toml && pg_kafka --config pg_kafka.toml",
         )
-        .arg(
-            Arg::new(CONFIG)
-                .long(CONFIG)
-                .value_name("FILE")
-                .help(format!("A TOML file of settings. [env: {CONFIG_VARIABLE}]")),
-        )
+        .subcommands(inspection::commands())
+        .arg(config_argument())
         .arg(
             Arg::new(PRINT_DEFAULT_CONFIG)
                 .long(PRINT_DEFAULT_CONFIG)
                 .action(ArgAction::SetTrue)
                 .help("Print a commented file with every setting and its default, and end."),
         );
-    let defaults = Config::default();
-    for setting in SETTINGS {
-        let default = (setting.show)(&defaults);
-        let help = if default.is_empty() {
-            setting.help.to_owned()
-        } else {
-            format!("{} [default: {default}]", setting.help)
-        };
-        let help = format!("{help} [env: {}]", setting.variable());
-        let synonyms = SYNONYMS.iter().filter(|(_, name)| *name == setting.name);
-        command = command.arg(
-            Arg::new(setting.name)
-                .long(setting.flag())
-                .alias(setting.name)
-                .aliases(synonyms.map(|(synonym, _)| synonym.replace('.', "-")))
-                .value_name(setting.value)
-                .help_heading(setting.section)
-                .allow_hyphen_values(true)
-                .help(help),
-        );
+    for setting in settings::all() {
+        command = command.arg(argument(setting));
     }
     command
+}
+
+pub(super) fn config_argument() -> Arg {
+    Arg::new(CONFIG)
+        .long(CONFIG)
+        .value_name("FILE")
+        .help(format!("A TOML file of settings. [env: {CONFIG_VARIABLE}]"))
+}
+
+/// The flag of a setting.
+pub(super) fn argument(setting: &'static Setting) -> Arg {
+    let default = setting.show(&Config::default());
+    let help = if default.is_empty() {
+        setting.help.to_owned()
+    } else {
+        format!("{} [default: {default}]", setting.help)
+    };
+    let help = format!("{help} [env: {}]", setting.variable());
+    let synonyms = SYNONYMS.iter().filter(|(_, name)| *name == setting.name);
+    Arg::new(setting.name)
+        .long(setting.flag())
+        .alias(setting.name)
+        .aliases(synonyms.map(|(synonym, _)| synonym.replace('.', "-")))
+        .value_name(setting.value)
+        .help_heading(setting.section)
+        .allow_hyphen_values(true)
+        .help(help)
 }
 
 fn config_path(matches: &ArgMatches, variables: &[(String, String)]) -> Option<PathBuf> {
@@ -169,17 +189,21 @@ fn apply(config: &mut Config, origin: &str, name: &str, value: &str) -> Result<(
             hint,
         });
     };
-    (setting.set)(config, value, setting.at_least).map_err(|reason| ConfigError::Invalid {
-        origin: origin.to_owned(),
-        name: setting.name.to_owned(),
-        value: value.to_owned(),
-        reason,
-    })
+    setting
+        .set(config, value)
+        .map_err(|reason| ConfigError::Invalid {
+            origin: origin.to_owned(),
+            name: setting.name.to_owned(),
+            value: value.to_owned(),
+            reason,
+        })
 }
 
 fn apply_flags(config: &mut Config, matches: &ArgMatches) -> Result<(), ConfigError> {
-    for setting in SETTINGS {
-        if let Some(value) = matches.get_one::<String>(setting.name) {
+    for setting in settings::all() {
+        // The commands that only look have few of the flags.
+        let given = matches.try_get_one::<String>(setting.name);
+        if let Some(value) = given.ok().flatten() {
             apply(config, "the command line", setting.name, value)?;
         }
     }
@@ -246,7 +270,8 @@ fn flatten(prefix: &str, table: &toml::Table, lines: &mut Vec<(String, Option<St
             toml::Value::String(text) => lines.push((name, Some(text.clone()))),
             toml::Value::Integer(number) => lines.push((name, Some(number.to_string()))),
             toml::Value::Boolean(flag) => lines.push((name, Some(flag.to_string()))),
-            toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) => {
+            toml::Value::Float(number) => lines.push((name, Some(number.to_string()))),
+            toml::Value::Datetime(_) | toml::Value::Array(_) => {
                 lines.push((name, None));
             }
         }
@@ -261,13 +286,13 @@ pub(super) fn default_file() -> String {
          # Flags (--num-partitions) and variables (PG_KAFKA_NUM_PARTITIONS) go before this file.\n",
     );
     let mut section = "";
-    for setting in SETTINGS {
+    for setting in settings::all() {
         if setting.section != section {
             section = setting.section;
             text.push_str(&format!("\n# ---- {section} ----\n"));
         }
         text.push_str(&format!("\n# {}\n", setting.help));
-        let value = (setting.show)(&defaults);
+        let value = setting.show(&defaults);
         let bare = value == "true" || value == "false" || value.parse::<i64>().is_ok();
         let value = if bare {
             value
@@ -281,7 +306,7 @@ pub(super) fn default_file() -> String {
 
 /// TOML cannot have a value and a table of the same name, so a name that begins another is quoted, as is the other.
 fn toml_key(name: &str) -> String {
-    let clash = SETTINGS.iter().any(|other| {
+    let clash = settings::all().any(|other| {
         other.name.starts_with(&format!("{name}.")) || name.starts_with(&format!("{}.", other.name))
     });
     if clash {

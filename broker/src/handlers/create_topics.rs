@@ -16,7 +16,8 @@ use crate::catalog::{NewTopicSpec, Topic};
 use crate::config::Config;
 use crate::context::{Context, Request};
 use crate::error::Failure;
-use crate::topic_settings::TOPIC_SETTINGS;
+use crate::settings::Snapshot;
+use crate::settings::topics::{TOPIC_SETTINGS, TopicSetting};
 
 pub(crate) async fn handle<'a>(
     request: &Request,
@@ -24,7 +25,8 @@ pub(crate) async fn handle<'a>(
 ) -> CreateTopicsResponse<'a> {
     let context = request.context();
     context.catalog.refresh().await;
-    let judged = judge_all(context, &body);
+    let snapshot = context.settings.snapshot();
+    let judged = judge_all(context, &body, &snapshot);
     let mut results: Vec<CreatableTopicResult<'a>> = Vec::with_capacity(body.topics.len());
     let mut wanted = Vec::new();
     for (topic, verdict) in body.topics.into_iter().zip(judged) {
@@ -37,7 +39,7 @@ pub(crate) async fn handle<'a>(
         };
         match verdict {
             Ok(spec) => {
-                describe(&mut result, &spec, &context.config);
+                describe(&mut result, &spec, &snapshot);
                 wanted.push((results.len(), spec));
             }
             Err(failure) => fail(&mut result, failure),
@@ -57,6 +59,7 @@ pub(crate) async fn handle<'a>(
 fn judge_all(
     context: &Context,
     body: &CreateTopicsRequest<'_>,
+    snapshot: &Snapshot,
 ) -> Vec<Result<NewTopicSpec, Failure>> {
     let mut names: HashMap<&str, usize> = HashMap::new();
     for topic in &body.topics {
@@ -70,7 +73,7 @@ fn judge_all(
                 let text = "Duplicate topic name.";
                 return Err(Failure::new(ErrorCode::InvalidRequest, text));
             }
-            judge(context, topic)
+            judge(context, topic, snapshot)
         })
         .collect();
     let partitions: i64 = judged
@@ -91,7 +94,11 @@ fn judge_all(
         .collect()
 }
 
-fn judge(context: &Context, topic: &CreatableTopic<'_>) -> Result<NewTopicSpec, Failure> {
+fn judge(
+    context: &Context,
+    topic: &CreatableTopic<'_>,
+    snapshot: &Snapshot,
+) -> Result<NewTopicSpec, Failure> {
     topic_rules::check_name(&topic.name)?;
     if context.catalog.by_name(&topic.name).is_some() {
         let text = format!("Topic '{}' already exists.", topic.name);
@@ -110,9 +117,12 @@ fn judge(context: &Context, topic: &CreatableTopic<'_>) -> Result<NewTopicSpec, 
         let value = setting.value.as_deref();
         topic_rules::check_setting(&setting.name, value)?;
         settings.retain(|(name, _)| *name != *setting.name);
-        let value = value.unwrap_or_default().to_owned();
+        let value = value.unwrap_or_default();
+        let kind = TopicSetting::find(&setting.name).map(|setting| setting.kind);
+        let value = kind.map_or_else(|| value.to_owned(), |kind| kind.normal(value));
         settings.push((setting.name.to_string(), value));
     }
+    topic_rules::check_together(&settings, snapshot)?;
     Ok(NewTopicSpec {
         name: topic.name.to_string(),
         partitions,
@@ -216,11 +226,11 @@ fn fail(result: &mut CreatableTopicResult<'_>, failure: Failure) {
     result.configs = Some(Vec::new());
 }
 
-fn describe(result: &mut CreatableTopicResult<'_>, spec: &NewTopicSpec, config: &Config) {
+fn describe(result: &mut CreatableTopicResult<'_>, spec: &NewTopicSpec, snapshot: &Snapshot) {
     result.num_partitions = spec.partitions;
     result.replication_factor = 1;
     let configs = TOPIC_SETTINGS.iter().map(|setting| {
-        let (value, source) = setting.value(&spec.settings, config);
+        let (value, source) = setting.value(&spec.settings, snapshot);
         CreatableTopicConfigs {
             name: setting.name.into(),
             value: Some(value.into()),

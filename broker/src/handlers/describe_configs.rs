@@ -1,7 +1,7 @@
-//! DescribeConfigs (key 32), v0-v4: the settings of topics and of this broker.
+//! DescribeConfigs (key 32), v0-v4: the settings of topics, of this broker, of all brokers together, and of groups.
 //!
 //! v1: where values come from, and synonyms (KIP-226). v3: kinds and documentation (KIP-569). A resource that is named twice in
-//! a request is refused the second time. There are no loggers, client metrics or groups to ask for.
+//! a request is refused the second time. There are no loggers or client metrics to ask for.
 
 use std::collections::HashSet;
 
@@ -12,15 +12,14 @@ use protocol::messages::describe_configs_response::{
 };
 use protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::topic_rules;
+use crate::catalog::Topic;
 use crate::config::{self, ValueKind};
 use crate::context::{Context, Request};
 use crate::error::Failure;
-use crate::topic_settings::{ConfigSource, TOPIC_SETTINGS, TopicSetting};
-
-/// Kafka's numbers of the resources that are served.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+use crate::settings::change::Resource;
+use crate::settings::groups::GROUP_SETTINGS;
+use crate::settings::topics::TOPIC_SETTINGS;
+use crate::settings::{ConfigSource, Layer, Snapshot};
 
 pub(crate) async fn handle<'a>(
     request: &Request,
@@ -81,159 +80,161 @@ fn describe<'a>(
     // Null and empty both ask for all.
     let keys = resource.configuration_keys.as_deref().unwrap_or_default();
     let is_wanted = |name: &str| keys.is_empty() || keys.iter().any(|key| *key == name);
-    match resource.resource_type {
-        TOPIC => describe_topic(context, &resource.resource_name, is_wanted, detail),
-        BROKER => describe_broker(context, &resource.resource_name, is_wanted, detail),
-        other => Err(Failure::new(
-            ErrorCode::InvalidRequest,
-            format!(
-                "Resources of type {other} have no settings here; topics (2) and brokers (4) have."
-            ),
-        )),
-    }
+    let snapshot = context.settings.snapshot();
+    let kind = resource.resource_type;
+    Ok(
+        match Resource::find(context, kind, &resource.resource_name)? {
+            Resource::Topic(topic) => topic_settings(&topic, &snapshot, is_wanted, detail),
+            Resource::AllBrokers => all_brokers(&snapshot, is_wanted, detail),
+            Resource::ThisBroker => this_broker(&snapshot, is_wanted, detail),
+            Resource::Group(group_id) => group_settings(&group_id, &snapshot, is_wanted, detail),
+        },
+    )
 }
 
-fn describe_topic<'a>(
-    context: &Context,
-    name: &str,
+fn topic_settings<'a>(
+    topic: &Topic,
+    snapshot: &Snapshot,
     is_wanted: impl Fn(&str) -> bool,
     detail: Detail,
-) -> Described<'a> {
-    topic_rules::check_name(name)?;
-    let topic = context
-        .catalog
-        .by_name(name)
-        .ok_or_else(|| Failure::of(ErrorCode::UnknownTopicOrPartition))?;
+) -> Vec<DescribeConfigsResourceResult<'a>> {
     let wanted = TOPIC_SETTINGS
         .iter()
         .filter(|setting| is_wanted(setting.name));
     let results = wanted.map(|setting| {
-        let (value, source) = setting.value(&topic.overrides, &context.config);
-        let synonyms = if detail.synonyms {
-            synonyms(context, setting, &value, source)
-        } else {
-            Vec::new()
+        let (value, source) = setting.value(&topic.overrides, snapshot);
+        let shown = Shown {
+            name: setting.name,
+            value: Some(value),
+            source,
+            kind: setting.kind.value_kind(),
+            is_read_only: false,
+            documentation: setting.documentation,
         };
-        DescribeConfigsResourceResult {
-            synonyms,
-            ..setting_result(
-                setting.name,
-                Some(value),
-                source,
-                setting.value_kind(),
-                setting.documentation,
-                detail,
-            )
-        }
+        shown.result(detail, || setting.synonyms(&topic.overrides, snapshot))
     });
-    Ok(results.collect())
+    results.collect()
 }
 
-/// All values that the setting has, the one in force first.
-fn synonyms<'a>(
-    context: &Context,
-    setting: &TopicSetting,
-    value: &str,
-    source: ConfigSource,
-) -> Vec<DescribeConfigsSynonym<'a>> {
-    let synonym =
-        |name: &'static str, value: String, source: ConfigSource| DescribeConfigsSynonym {
-            name: name.into(),
-            value: Some(value.into()),
-            source: source as i8,
-            ..DescribeConfigsSynonym::default()
-        };
-    let mut synonyms = Vec::new();
-    if source == ConfigSource::Topic {
-        synonyms.push(synonym(setting.name, value.to_owned(), source));
-    }
-    if setting.broker_name.is_empty() {
-        return synonyms;
-    }
-    if let (value, true) = setting.default(&context.config) {
-        let source = ConfigSource::StaticBroker;
-        synonyms.push(synonym(setting.broker_name, value, source));
-    }
-    let value = setting.kafka_default().to_owned();
-    synonyms.push(synonym(setting.broker_name, value, ConfigSource::Default));
-    synonyms
-}
-
-/// An empty name asks for what was set for all brokers while they ran, which is nothing.
-fn describe_broker<'a>(
-    context: &Context,
-    name: &str,
+fn group_settings<'a>(
+    group_id: &str,
+    snapshot: &Snapshot,
     is_wanted: impl Fn(&str) -> bool,
     detail: Detail,
-) -> Described<'a> {
-    if name.is_empty() {
-        return Ok(Vec::new());
-    }
-    let node_id = context.config.node_id;
-    match name.parse::<i32>() {
-        Ok(id) if id == node_id => {}
-        Ok(id) => {
-            let text = format!(
-                "Unexpected broker id, expected {node_id} or empty string, but received {id}"
-            );
-            return Err(Failure::new(ErrorCode::InvalidRequest, text));
-        }
-        Err(_) => {
-            let text = format!("Broker id must be an integer, but it is: {name}");
-            return Err(Failure::new(ErrorCode::InvalidRequest, text));
-        }
-    }
-    let wanted = config::entries(&context.config).filter(|entry| is_wanted(entry.name));
-    let results = wanted.map(|entry| {
-        let source = if entry.is_default {
-            ConfigSource::Default
-        } else {
-            ConfigSource::StaticBroker
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    let wanted = GROUP_SETTINGS
+        .iter()
+        .filter(|setting| is_wanted(setting.name));
+    let results = wanted.map(|setting| {
+        let (value, source) = setting.value(group_id, snapshot);
+        let shown = Shown {
+            name: setting.name,
+            value: Some(value),
+            source,
+            kind: setting.kind.value_kind(),
+            is_read_only: false,
+            documentation: setting.documentation,
         };
-        let synonym = DescribeConfigsSynonym {
-            name: entry.name.into(),
-            value: entry.value.clone().map(Into::into),
-            source: source as i8,
-            ..DescribeConfigsSynonym::default()
-        };
-        DescribeConfigsResourceResult {
-            read_only: true,
-            synonyms: if detail.synonyms {
-                vec![synonym]
-            } else {
-                Vec::new()
-            },
-            ..setting_result(
-                entry.name,
-                entry.value,
-                source,
-                entry.kind,
-                entry.documentation,
-                detail,
-            )
-        }
+        shown.result(detail, || setting.synonyms(group_id, snapshot))
     });
-    Ok(results.collect())
+    results.collect()
 }
 
-fn setting_result<'a>(
+fn this_broker<'a>(
+    snapshot: &Snapshot,
+    is_wanted: impl Fn(&str) -> bool,
+    detail: Detail,
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    let wanted = config::settings().filter(|setting| is_wanted(setting.name));
+    let results = wanted.map(|setting| {
+        let layers = snapshot.broker_layers(setting.name);
+        let first = layers.first();
+        let shown = Shown {
+            name: setting.name,
+            value: first.map(|layer| layer.value.clone()),
+            source: first.map_or(ConfigSource::Default, |layer| layer.source),
+            kind: setting.value_kind(&snapshot.config),
+            is_read_only: !setting.is_dynamic,
+            documentation: setting.help,
+        };
+        shown.result(detail, || layers)
+    });
+    results.collect()
+}
+
+/// What was given to all brokers while they ran.
+fn all_brokers<'a>(
+    snapshot: &Snapshot,
+    is_wanted: impl Fn(&str) -> bool,
+    detail: Detail,
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    let given = snapshot.dynamic(true).iter();
+    let given = given.filter_map(|(name, value)| Some((config::setting(name)?, value)));
+    let results = given
+        .filter(|(setting, _)| is_wanted(setting.name))
+        .map(|(setting, value)| {
+            let source = ConfigSource::DynamicDefaultBroker;
+            let shown = Shown {
+                name: setting.name,
+                value: Some(value.clone()),
+                source,
+                kind: setting.value_kind(&snapshot.config),
+                is_read_only: false,
+                documentation: setting.help,
+            };
+            let layer = Layer {
+                name: setting.name,
+                value: value.clone(),
+                source,
+            };
+            shown.result(detail, || vec![layer])
+        });
+    results.collect()
+}
+
+/// One setting as it is told.
+struct Shown {
     name: &'static str,
+    /// `None`: it has none.
     value: Option<String>,
     source: ConfigSource,
     kind: ValueKind,
+    is_read_only: bool,
     documentation: &'static str,
-    detail: Detail,
-) -> DescribeConfigsResourceResult<'a> {
-    DescribeConfigsResourceResult {
-        name: name.into(),
-        value: value.map(Into::into),
-        // Later versions say it by the source.
-        is_default: detail.version == 0 && source == ConfigSource::Default,
-        config_source: source as i8,
-        is_sensitive: kind == ValueKind::Password,
-        config_type: config_type(kind),
-        documentation: detail.documentation.then(|| documentation.into()),
-        ..DescribeConfigsResourceResult::default()
+}
+
+impl Shown {
+    fn result<'a>(
+        self,
+        detail: Detail,
+        synonyms: impl FnOnce() -> Vec<Layer>,
+    ) -> DescribeConfigsResourceResult<'a> {
+        let is_sensitive = self.kind == ValueKind::Password;
+        let told = |value: String| (!is_sensitive).then(|| value.into());
+        let synonyms = if detail.synonyms {
+            synonyms()
+        } else {
+            Vec::new()
+        };
+        let synonyms = synonyms.into_iter().map(|layer| DescribeConfigsSynonym {
+            name: layer.name.into(),
+            value: told(layer.value),
+            source: layer.source as i8,
+            ..DescribeConfigsSynonym::default()
+        });
+        DescribeConfigsResourceResult {
+            name: self.name.into(),
+            value: self.value.and_then(told),
+            read_only: self.is_read_only,
+            // Later versions say it by the source.
+            is_default: detail.version == 0 && self.source == ConfigSource::Default,
+            config_source: self.source as i8,
+            is_sensitive,
+            synonyms: synonyms.collect(),
+            config_type: config_type(self.kind),
+            documentation: detail.documentation.then(|| self.documentation.into()),
+            ..DescribeConfigsResourceResult::default()
+        }
     }
 }
 

@@ -20,10 +20,10 @@ use crate::context::{Context, Request};
 use crate::error::Failure;
 
 /// What everybody may do with a topic, as the bits of Kafka's AclOperation codes: there are no ACLs.
-const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 
 /// The same for the cluster.
-const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+pub(super) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// "Not asked for".
 const NO_OPERATIONS: i32 = i32::MIN;

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use protocol::ErrorCode;
 
 use crate::error::Failure;
-use crate::topic_settings::TopicSetting;
+use crate::settings::Snapshot;
+use crate::settings::topics::TopicSetting;
 
 /// The longest name of a topic, in bytes.
 const NAME_BYTES_MAX: usize = 249;
@@ -14,7 +15,7 @@ const NAME_BYTES_MAX: usize = 249;
 /// The most partitions that one request may add, as in Kafka.
 pub(super) const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
 
-pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let reason = match name {
         "" => "the empty string is not allowed".to_owned(),
@@ -101,8 +102,18 @@ pub(super) fn check_assigned_partitions(
     Ok(count)
 }
 
+/// The epoch that a client believes to be the partition's present one; -1 is not to be checked.
+pub(super) fn check_leader_epoch(believed: i32, present: i32) -> Result<(), ErrorCode> {
+    match believed {
+        -1 => Ok(()),
+        epoch if epoch < present => Err(ErrorCode::FencedLeaderEpoch),
+        epoch if epoch > present => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
 /// One setting, as given.
-pub(super) fn check_setting(name: &str, value: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn check_setting(name: &str, value: Option<&str>) -> Result<(), Failure> {
     let invalid = |text: String| Err(Failure::new(ErrorCode::InvalidConfig, text));
     let Some(setting) = TopicSetting::find(name) else {
         return invalid(format!("Unknown topic config name: {name}"));
@@ -112,7 +123,7 @@ pub(super) fn check_setting(name: &str, value: Option<&str>) -> Result<(), Failu
             "Null value not supported for topic configs: {name}"
         ));
     };
-    if let Err(text) = setting.check(value) {
+    if let Err(text) = setting.kind.check(name, value) {
         return invalid(text);
     }
     match (name, value.trim()) {
@@ -120,6 +131,28 @@ pub(super) fn check_setting(name: &str, value: Option<&str>) -> Result<(), Failu
             "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
                 .to_owned(),
         ),
+        _ => Ok(()),
+    }
+}
+
+/// What no single setting of a topic can say, for settings that were each found good.
+pub(crate) fn check_together(
+    overrides: &[(String, String)],
+    snapshot: &Snapshot,
+) -> Result<(), Failure> {
+    let lag_ms = |name: &str| -> Option<i64> {
+        let (value, _) = TopicSetting::find(name)?.value(overrides, snapshot);
+        value.trim().parse().ok()
+    };
+    let least = lag_ms("min.compaction.lag.ms");
+    let most = lag_ms("max.compaction.lag.ms");
+    match (least, most) {
+        (Some(least), Some(most)) if least > most => Err(Failure::new(
+            ErrorCode::InvalidConfig,
+            format!(
+                "conflict topic config setting min.compaction.lag.ms ({least}) > max.compaction.lag.ms ({most})"
+            ),
+        )),
         _ => Ok(()),
     }
 }

@@ -144,7 +144,7 @@ impl LaneQueue {
         pacer.pace.gathered(queued >= wanted.batches);
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue().entries.len()
     }
 }
@@ -325,11 +325,16 @@ impl Lane {
     /// Commits `runs`; false when another broker owns the lane. While the database is away the same flush is tried again:
     /// it may have been committed, so nothing else can take its offsets.
     async fn flush(&mut self, runs: &[PartitionRun]) -> bool {
+        let size_bytes = runs.iter().map(|run| run.size_bytes).sum();
         let runs: Vec<Run> = runs.iter().map(PartitionRun::run).collect();
+        let started = Instant::now();
         loop {
             let deadline = Instant::now() + self.config.flush_attempt;
             match self.writer.flush(&runs, deadline).await {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.config.meter.flushed(size_bytes, started.elapsed());
+                    return true;
+                }
                 Err(error @ storage::Error::Fenced { .. }) => {
                     tracing::error!(%error, "another broker has taken over");
                     return false;

@@ -5,7 +5,9 @@
 
 mod alarm;
 mod append;
+mod epochs;
 mod lane;
+mod meter;
 mod pace;
 mod partition;
 mod producers;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use meter::Meter;
 pub use partition::{AppendOptions, Offsets, Partition, Read, TimestampOffset};
 pub use waiter::Waiter;
 
@@ -46,6 +49,8 @@ pub struct LogConfig {
     pub flush_attempt: Duration,
     /// How long a stop waits for what is queued.
     pub stop_timeout: Duration,
+    /// Counts what the log does.
+    pub meter: Arc<Meter>,
 }
 
 impl Default for LogConfig {
@@ -58,6 +63,7 @@ impl Default for LogConfig {
             checkpoint_bytes: 32 << 20,
             flush_attempt: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(20),
+            meter: Arc::default(),
         }
     }
 }
@@ -318,6 +324,21 @@ impl Log {
     /// A waiter for the next append to any of `partitions`. Make it before reading, so that no append falls in between.
     pub fn waiter(&self, partitions: &[Arc<Partition>]) -> Waiter {
         Waiter::register(partitions.iter().map(|partition| &partition.waiters))
+    }
+
+    /// What the log counted so far.
+    pub fn meter(&self) -> &Meter {
+        &self.config.meter
+    }
+
+    /// Whether another broker has taken over.
+    pub fn is_fenced(&self) -> bool {
+        self.lane.is_fenced()
+    }
+
+    /// Batches that wait for a flush.
+    pub fn queued(&self) -> usize {
+        self.lane.len()
     }
 
     /// Bytes of batches in memory.

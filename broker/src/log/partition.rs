@@ -283,6 +283,7 @@ impl Partition {
                         break;
                     }
                 }
+                self.config.meter.read(true);
                 return Ok(Read {
                     records: collector.records,
                     size_bytes: collector.size_bytes,
@@ -290,6 +291,7 @@ impl Partition {
                 });
             }
         }
+        self.config.meter.read(false);
         let runs = self
             .store
             .read(self.id, offset, max_bytes)

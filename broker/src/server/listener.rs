@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -103,11 +104,40 @@ fn is_missing_family(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
+/// How many connections there may be; may change while connections are accepted, which closes none of them.
+#[derive(Debug)]
+pub(crate) struct ConnectionLimits {
+    all: AtomicUsize,
+    per_ip: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl ConnectionLimits {
+    fn new(config: &Config) -> Self {
+        Self {
+            all: AtomicUsize::new(config.max_connections),
+            per_ip: AtomicUsize::new(config.max_connections_per_ip),
+            open: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Those of the settings, for connections from now on.
+    pub(crate) fn change(&self, config: &Config) {
+        self.all.store(config.max_connections, Ordering::Relaxed);
+        self.per_ip
+            .store(config.max_connections_per_ip, Ordering::Relaxed);
+    }
+}
+
 /// What connections may take, and what they share.
 #[derive(Debug)]
 pub struct Limits {
-    pub(super) connections_max: usize,
-    pub(super) connections_per_ip_max: usize,
+    pub(super) connections: Arc<ConnectionLimits>,
     pub(super) idle: Duration,
     pub(super) request_bytes_max: usize,
     pub(super) in_flight_max: usize,
@@ -119,14 +149,18 @@ impl Limits {
     /// Those of the settings.
     pub fn new(config: &Config) -> Self {
         Self {
-            connections_max: config.max_connections,
-            connections_per_ip_max: config.max_connections_per_ip,
+            connections: Arc::new(ConnectionLimits::new(config)),
             idle: Duration::from_millis(config.connections_max_idle_ms),
             request_bytes_max: config.socket_request_max_bytes,
             in_flight_max: config.max_in_flight_requests_per_connection,
             shutdown_timeout: Duration::from_millis(config.shutdown_timeout_ms),
             requests: Budget::new(config.queued_max_request_bytes),
         }
+    }
+
+    /// How many connections there may be, to be changed.
+    pub(crate) fn connections(&self) -> &Arc<ConnectionLimits> {
+        &self.connections
     }
 
     /// The memory for requests of all connections.
@@ -251,15 +285,17 @@ impl Server {
             .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if open.count >= self.limits.connections_max {
+        let limits = &self.limits.connections;
+        if open.count >= limits.all.load(Ordering::Relaxed) {
             return Err("max.connections");
         }
         let from_ip = open.per_ip.entry(ip).or_default();
-        if *from_ip >= self.limits.connections_per_ip_max {
+        if *from_ip >= limits.per_ip.load(Ordering::Relaxed) {
             return Err("max.connections.per.ip");
         }
         *from_ip += 1;
         open.count += 1;
+        limits.open.store(open.count, Ordering::Relaxed);
         Ok(Permit {
             server: self.clone(),
             ip,
@@ -282,6 +318,8 @@ impl Drop for Permit {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         open.count = open.count.saturating_sub(1);
+        let limits = &self.server.limits.connections;
+        limits.open.store(open.count, Ordering::Relaxed);
         if let Some(count) = open.per_ip.get_mut(&self.ip) {
             *count = count.saturating_sub(1);
             if *count == 0 {

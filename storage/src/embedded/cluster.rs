@@ -140,13 +140,7 @@ impl Cluster {
     }
 
     fn url_of(&self, database: &str) -> String {
-        let host: String = self
-            .socket_dir
-            .to_string_lossy()
-            .bytes()
-            .map(percent_encoded)
-            .collect();
-        format!("postgresql://{SUPERUSER}@{host}/{database}")
+        url_of(&self.socket_dir.to_string_lossy(), database)
     }
 
     pub(super) async fn create_database(&self) -> Result<()> {
@@ -297,6 +291,29 @@ fn make_dir(dir: &Path, mode: u32) -> Result<()> {
         .mode(mode)
         .create(dir)
         .map_err(|e| io_error("making", dir, &e))
+}
+
+fn url_of(socket_dir: &str, database: &str) -> String {
+    let host: String = socket_dir.bytes().map(percent_encoded).collect();
+    format!("postgresql://{SUPERUSER}@{host}/{database}")
+}
+
+/// Of the server that left its mark in `data_dir`: the fifth line of `postmaster.pid` is the socket's directory.
+pub(super) fn running_url(data_dir: &Path) -> Result<String> {
+    let pid_file = data_dir.join("postgres").join("postmaster.pid");
+    let text = std::fs::read_to_string(&pid_file).map_err(|error| {
+        Error::Setup(format!(
+            "no private PostgreSQL runs in {} ({error}): start the broker, or name its database by --database-url",
+            data_dir.display()
+        ))
+    })?;
+    match text.lines().nth(4) {
+        Some(socket_dir) if !socket_dir.is_empty() => Ok(url_of(socket_dir, DATABASE)),
+        _ => Err(Error::Setup(format!(
+            "{} does not say where the server listens: it is starting, or broken",
+            pid_file.display()
+        ))),
+    }
 }
 
 fn make_socket_dir(data_dir: &Path, account: Account) -> Result<PathBuf> {

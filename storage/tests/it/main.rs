@@ -12,6 +12,7 @@ mod producers;
 mod proxy;
 mod schema;
 mod segments;
+mod settings;
 mod sql;
 mod sql_topics;
 mod topics;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use storage::TopicChange;
+use storage::Change;
 
 use crate::fixture::{TestStore, new_topic, topic, writer};
 use crate::sql::{refusal, rows};
@@ -92,12 +92,12 @@ async fn wrong_topics_are_refused_with_the_reason() {
 async fn changes_of_topics_are_told_also_after_the_connection_was_lost() {
     let test = TestStore::new().await;
     let sql = test.sql().await;
-    let mut changes = test.store.topic_changes();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
+    let mut changes = test.store.changes();
+    assert_eq!(changes.next().await, Change::Unknown);
     sql.batch_execute("insert into kafka.topics (name, partitions) values ('a', 3)")
         .await
         .unwrap();
-    let told = |partitions| TopicChange::Topic { id: 1, partitions };
+    let told = |partitions| Change::Topic { id: 1, partitions };
     assert_eq!(changes.next().await, told(3));
     sql.batch_execute("update kafka.topics set partitions = 5")
         .await
@@ -106,11 +106,18 @@ async fn changes_of_topics_are_told_also_after_the_connection_was_lost() {
     sql.batch_execute("insert into kafka.topic_settings values (1, 'retention.ms', '5')")
         .await
         .unwrap();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
+    assert_eq!(changes.next().await, Change::TopicSettings { id: 1 });
+    for other in [
+        "insert into kafka.broker_settings values (-1, 'message.max.bytes', '5')",
+        "insert into kafka.group_settings values ('g', 'consumer.session.timeout.ms', '5')",
+    ] {
+        sql.batch_execute(other).await.unwrap();
+        assert_eq!(changes.next().await, Change::ClusterSettings);
+    }
     let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
          where datname = current_database() and query ilike 'select count%'";
     assert_eq!(rows(&sql, cut).await.len(), 1);
-    assert_eq!(changes.next().await, TopicChange::Unknown);
+    assert_eq!(changes.next().await, Change::Unknown);
     sql.batch_execute("delete from kafka.topics").await.unwrap();
     assert_eq!(changes.next().await, told(0));
 }
@@ -119,21 +126,27 @@ async fn changes_of_topics_are_told_also_after_the_connection_was_lost() {
 async fn changes_that_nobody_tells_are_found() {
     let test = TestStore::new().await;
     let sql = test.sql().await;
-    let mut changes = test.store.topic_changes();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
+    let mut changes = test.store.changes();
+    assert_eq!(changes.next().await, Change::Unknown);
     // As behind a pooler that passes no notifications on.
     sql.batch_execute("alter table kafka.topics disable trigger topic_made; insert into kafka.topics (name) values ('a')")
         .await
         .unwrap();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
+    assert_eq!(changes.next().await, Change::Unknown);
+    sql.batch_execute(
+        "set session_replication_role = replica; insert into kafka.topic_settings values (1, 'retention.ms', '5')",
+    )
+    .await
+    .unwrap();
+    assert_eq!(changes.next().await, Change::Unknown);
 }
 
 #[tokio::test]
 async fn more_changes_than_wait_at_once_are_all_taken_up() {
     let test = TestStore::new().await;
     let sql = test.sql().await;
-    let mut changes = test.store.topic_changes();
-    assert_eq!(changes.next().await, TopicChange::Unknown);
+    let mut changes = test.store.changes();
+    assert_eq!(changes.next().await, Change::Unknown);
     sql.batch_execute(
         "insert into kafka.topics (name) select 't' || i from generate_series(1, 5000) i",
     )
@@ -142,7 +155,7 @@ async fn more_changes_than_wait_at_once_are_all_taken_up() {
     // Either all are told one by one, or the connection gives up and the next says that anything may have changed.
     let told = async {
         let mut count = 0;
-        while count < 5000 && changes.next().await != TopicChange::Unknown {
+        while count < 5000 && changes.next().await != Change::Unknown {
             count += 1;
         }
     };

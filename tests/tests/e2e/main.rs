@@ -1,6 +1,8 @@
 //! End-to-end tests: real clients against the real broker. One program, so that most tests share one broker.
 #![allow(clippy::unwrap_used, reason = "a test may fail by it")]
 
+mod answered;
+mod cluster;
 mod durability;
 mod fetch;
 mod groups;
@@ -11,5 +13,9 @@ mod kcat;
 mod librdkafka;
 mod log_lines;
 mod malformed;
+mod many_partitions;
+mod operations;
+mod settings;
+mod settings_in_force;
 mod sql;
 mod versions;

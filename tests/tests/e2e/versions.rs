@@ -23,7 +23,8 @@ use tests::wire::{Answer, Connection, fetch_request, fetched, produce_request, r
 use tests::{Broker, fresh_topic};
 use uuid::Uuid;
 
-/// The APIs whose versions are checked here. A broker that advertises another makes the test fail.
+/// The APIs whose versions are checked, here and in `cluster` and `settings`; `answered` sends samples of all of them. A broker that
+/// advertises another makes the test fail.
 const CHECKED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
@@ -42,16 +43,29 @@ const CHECKED: &[ApiKey] = &[
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
+    ApiKey::DescribeCluster,
+    ApiKey::UnregisterBroker,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// What the broker advertises.
-fn advertised(connection: &mut Connection) -> Vec<(ApiKey, RangeInclusive<i16>)> {
+pub(crate) fn advertised(connection: &mut Connection) -> Vec<(ApiKey, RangeInclusive<i16>)> {
     let answer = connection.call(&api_versions(), 3);
     let response: ApiVersionsResponse = answer.read();
     assert_eq!(response.error_code, 0);
