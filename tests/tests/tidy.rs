@@ -121,7 +121,10 @@ fn the_readme_lists_every_setting() {
     let names = names.chain(given.split("given!(").skip(1));
     let names = names.filter_map(|s| s.split('"').nth(1));
     let names: BTreeSet<&str> = names
-        .filter(|n| n.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.'))
+        .filter(|n| {
+            n.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.')
+        })
         .collect();
     assert!(names.len() > 20, "settings.rs is read wrongly: {names:?}");
     let readme = read("README.md");
