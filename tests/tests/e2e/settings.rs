@@ -79,6 +79,14 @@ fn wrong_changes_of_topics_are_refused_with_kafkas_words() {
         let altered = alter(&mut c, (TOPIC, &topic), &[operation], false);
         assert_eq!(altered, (code as i16, text.to_owned()), "{operation:?}");
     }
+    assert_eq!(value(&mut c, (TOPIC, &topic), "retention.ms").1, DEFAULT);
+}
+
+#[test]
+fn changes_that_do_not_go_together_or_are_of_nothing_are_refused() {
+    let (mut c, topic) = start("wrong-changes");
+    let wrong = |operation, name, value| (operation, name, Some(value));
+    let config = ErrorCode::InvalidConfig;
     let lags = [
         wrong(SET, "min.compaction.lag.ms", "10"),
         wrong(SET, "max.compaction.lag.ms", "5"),
@@ -188,7 +196,7 @@ fn every_setting_says_where_its_values_come_from() {
         |name: usize, value: &str, source| (names[name].to_owned(), Some(value.to_owned()), source);
     let default = at(0, "4096", DEFAULT);
     let told = describe(&mut c, resource, names[1]).unwrap();
-    assert_eq!(told.synonyms, [default.clone()]);
+    assert_eq!(told.synonyms, std::slice::from_ref(&default));
     set(&mut c, (BROKER, ""), names[0], "5000");
     set(&mut c, (BROKER, "1"), names[0], "6000");
     set(&mut c, resource, names[1], "7000");
