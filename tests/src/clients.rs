@@ -83,8 +83,9 @@ impl Language {
                 std::fs::write(dir.join("target/venv/.done"), "").expect("a mark of success");
             }
             Self::Go => {
-                let args = ["-C", &text("."), "build", "-o", "target/members"];
-                run("go", "golang", &args, b"").ok();
+                // Go has -C only since 1.20.
+                let script = "cd \"$0\" && exec go build -o target/members";
+                run("sh", "golang", &["-c", script, &text(".")], b"").ok();
             }
         }
     }
