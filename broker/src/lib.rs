@@ -171,6 +171,29 @@ async fn serve(
     });
     let watched = serve_admin(&context, &stopping).await?;
     ready(&announcement);
+    serve_clients(context, &log, listeners, limits).await;
+    for task in [Some(following), Some(expiring), watched]
+        .into_iter()
+        .flatten()
+    {
+        task.abort();
+    }
+    log.stop().await;
+    if shutdown.is_cancelled() {
+        Ok(())
+    } else {
+        Err(Error::TakenOver)
+    }
+}
+
+/// Serves connections until the broker is to stop; losing the lane to another broker is a reason to.
+async fn serve_clients(
+    context: Arc<Context>,
+    log: &Log,
+    listeners: Vec<TcpListener>,
+    limits: Limits,
+) {
+    let stopping = context.stopping.clone();
     let open = move |peer, local| -> Begin {
         let session = Arc::new(Session::new(context.clone(), peer, local));
         Box::new(move |frame| dispatch::begin(&session, frame))
@@ -184,18 +207,6 @@ async fn serve(
     tokio::select! {
         () = server.run(listeners, &stopping) => {}
         () = taken_over => {}
-    }
-    for task in [Some(following), Some(expiring), watched]
-        .into_iter()
-        .flatten()
-    {
-        task.abort();
-    }
-    log.stop().await;
-    if shutdown.is_cancelled() {
-        Ok(())
-    } else {
-        Err(Error::TakenOver)
     }
 }
 

@@ -32,11 +32,7 @@ pub(crate) async fn handle<'a>(
         };
         group.group_id = group_id;
         group.authorized_operations =
-            if body.include_authorized_operations && group.error_code == ErrorCode::None.code() {
-                group_rules::ALL_OPERATIONS
-            } else {
-                group_rules::NO_OPERATIONS
-            };
+            group_rules::operations(body.include_authorized_operations, group.error_code);
         groups.push(group);
     }
     DescribeGroupsResponse {

@@ -7,10 +7,19 @@ use crate::groups::Client;
 
 /// Every operation that Kafka knows on groups, as there is no authorizer: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and
 /// ALTER_CONFIGS as bits.
-pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// What an answer says that carries no operations.
-pub(super) const NO_OPERATIONS: i32 = i32::MIN;
+const NO_OPERATIONS: i32 = i32::MIN;
+
+/// The operations on a group for an answer with this error code, where they were asked for.
+pub(super) fn operations(asked: bool, error_code: i16) -> i32 {
+    if asked && error_code == ErrorCode::None.code() {
+        ALL_OPERATIONS
+    } else {
+        NO_OPERATIONS
+    }
+}
 
 /// Who asks. The database stores no zero characters.
 pub(super) fn client(request: &Request) -> Client {

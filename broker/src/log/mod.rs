@@ -5,6 +5,7 @@
 
 mod alarm;
 mod append;
+mod checkpoint;
 mod epochs;
 mod lane;
 mod meter;
@@ -375,7 +376,7 @@ impl Log {
                 .unwrap_or_else(PoisonError::into_inner);
             open.values().cloned().collect()
         };
-        lane::checkpoint(
+        checkpoint::checkpoint(
             &self.store,
             &partitions,
             self.config.producer_id_expiration_ms,

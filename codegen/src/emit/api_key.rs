@@ -1,6 +1,6 @@
 //! The enum of all APIs, with what the schemas say of each.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::groups::question;
@@ -9,10 +9,7 @@ use crate::model::Api;
 use crate::versions::Versions;
 
 pub(super) fn emit(apis: &[Api]) -> TokenStream {
-    let variants: Vec<_> = apis
-        .iter()
-        .map(|api| format_ident!("{}", api.name))
-        .collect();
+    let variants: Vec<_> = apis.iter().map(variant).collect();
     let keys: Vec<_> = apis.iter().map(|api| literal(api.key)).collect();
     let names = apis.iter().map(|api| &api.name);
     let docs = apis
@@ -22,16 +19,7 @@ pub(super) fn emit(apis: &[Api]) -> TokenStream {
     let highest = apis.iter().map(|api| literal(api.versions.highest));
     let requests = apis.iter().map(|api| header_version(&api.request_headers));
     let responses = apis.iter().map(|api| header_version(&api.response_headers));
-    let unstable = apis
-        .iter()
-        .filter(|api| api.latest_version_unstable)
-        .map(|api| format_ident!("{}", api.name));
-    let unstable: Vec<_> = unstable.collect();
-    let is_unstable = if unstable.is_empty() {
-        quote!(false)
-    } else {
-        quote!(matches!(self, #(Self::#unstable)|*))
-    };
+    let is_unstable = is_unstable(apis);
     quote! {
         /// The APIs of the protocol, by the key in the header of every request.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +74,21 @@ pub(super) fn emit(apis: &[Api]) -> TokenStream {
                 #is_unstable
             }
         }
+    }
+}
+
+fn variant(api: &Api) -> Ident {
+    format_ident!("{}", api.name)
+}
+
+/// Whether `self` is one of the APIs whose last version may still change.
+fn is_unstable(apis: &[Api]) -> TokenStream {
+    let unstable = apis.iter().filter(|api| api.latest_version_unstable);
+    let unstable: Vec<_> = unstable.map(variant).collect();
+    if unstable.is_empty() {
+        quote!(false)
+    } else {
+        quote!(matches!(self, #(Self::#unstable)|*))
     }
 }
 
