@@ -65,22 +65,23 @@ fn a_static_member_that_comes_back_disturbs_nobody() {
          crash b\nstart b group.instance.id=b\nsettle 32\nwait 3000\nseen 320\n",
     );
     report.assert_complete(10);
-    let first = report
-        .events
-        .iter()
-        .position(|(_, name, what, list)| name == "b" && what == "assigned" && list.len() == 16);
-    let later = &report.events[first.unwrap() + 1..];
+    // The two tell of the first assignment in any order.
+    let settled = ["a", "b"].map(|member| {
+        let half = |(_, name, what, list): &(_, String, String, Vec<_>)| {
+            name == member && what == "assigned" && list.len() == 16
+        };
+        report.events.iter().position(half).unwrap()
+    });
+    let later = &report.events[settled[0].max(settled[1]) + 1..];
     let disturbed = later
         .iter()
         .filter(|(_, name, _, list)| name == "a" && !list.is_empty());
     // Only the end of the test takes anything from a.
     assert!(disturbed.count() <= 1, "{}", events(&report.lines));
-    assert_eq!(
-        report.count(Some("b"), "assigned"),
-        2,
-        "{}",
-        events(&report.lines)
-    );
+    let again = later
+        .iter()
+        .filter(|(_, name, what, _)| name == "b" && what == "assigned");
+    assert_eq!(again.count(), 1, "{}", events(&report.lines));
 }
 
 #[test]
