@@ -76,6 +76,8 @@ pub struct Config {
     pub log_segment_table_bytes: u64,
     /// The age at which it does, in milliseconds.
     pub log_segment_table_ms: u64,
+    /// How often it is looked what `retention.ms` and `retention.bytes` let go, in milliseconds.
+    pub log_retention_check_interval_ms: u64,
     /// After how long a silent idempotent producer is forgotten, in milliseconds.
     pub producer_id_expiration_ms: i64,
 
@@ -174,6 +176,7 @@ impl Default for Config {
             log_message_timestamp_before_max_ms: i64::MAX,
             log_segment_table_bytes: 512 * 1024 * 1024,
             log_segment_table_ms: 6 * 60 * 60 * 1000,
+            log_retention_check_interval_ms: 300_000,
             producer_id_expiration_ms: 86_400_000,
             group_initial_rebalance_delay_ms: 3_000,
             group_min_session_timeout_ms: 6_000,

@@ -122,6 +122,7 @@ pub(crate) static APIS: &[Api] = &[
     api!(ApiVersions,      0..=5,     handlers::api_versions::handle,      ApiVersionsRequest,      ApiVersionsResponse),
     api!(CreateTopics,     0..=7,     handlers::create_topics::handle,     CreateTopicsRequest,     CreateTopicsResponse),
     api!(DeleteTopics,     0..=6,     handlers::delete_topics::handle,     DeleteTopicsRequest,     DeleteTopicsResponse),
+    api!(DeleteRecords,    0..=2,     handlers::delete_records::handle,    DeleteRecordsRequest,    DeleteRecordsResponse),
     api!(InitProducerId,   0..=5,     handlers::init_producer_id::handle,  InitProducerIdRequest,   InitProducerIdResponse),
     api!(OffsetForLeaderEpoch, 0..=4,    handlers::offset_for_leader_epoch::handle, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse),
     api!(DescribeConfigs,  0..=4,     handlers::describe_configs::handle,  DescribeConfigsRequest,  DescribeConfigsResponse),

@@ -32,6 +32,7 @@ error_codes! {
     ApiVersionsResponse: |r| one(r.error_code);
     CreateTopicsResponse: |r| r.topics.iter().map(|t| t.error_code);
     DeleteTopicsResponse: |r| r.responses.iter().map(|t| t.error_code);
+    DeleteRecordsResponse: |r| r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
     InitProducerIdResponse: |r| one(r.error_code);
     OffsetForLeaderEpochResponse: |r| r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
     DescribeConfigsResponse: |r| r.results.iter().map(|result| result.error_code);

@@ -156,6 +156,8 @@ async fn serve(
     let stopping = shutdown.child_token();
     let groups = Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
     let expiring = tokio::spawn(groups.clone().expire_offsets(&config));
+    let interval = Duration::from_millis(config.log_retention_check_interval_ms);
+    let deleting = tokio::spawn(log.clone().expire(interval));
     let context = Arc::new(Context {
         catalog,
         settings,
@@ -172,7 +174,7 @@ async fn serve(
     let watched = serve_admin(&context, &stopping).await?;
     ready(&announcement);
     serve_clients(context, &log, listeners, limits).await;
-    for task in [Some(following), Some(expiring), watched]
+    for task in [Some(following), Some(expiring), Some(deleting), watched]
         .into_iter()
         .flatten()
     {

@@ -69,6 +69,7 @@ create table kafka.segments (
     created_at timestamptz not null default now(),
     sealed_at timestamptz,
     frozen_at timestamptz,
+    moved_at timestamptz,
     bytes int8
 );
 create index on kafka.segments (lane_id, segment_id) where state = 'open';
@@ -76,6 +77,7 @@ create index on kafka.segments (lane_id) where state = 'sealed' and frozen_at is
 comment on table kafka.segments is 'Segment tables of the log. A lane appends to its open segment with the most rows behind it; a sealed one never changes again';
 comment on column kafka.segments.table_name is 'Table in schema kafka that holds the rows';
 comment on column kafka.segments.frozen_at is 'When VACUUM (FREEZE) was done, after which reading writes nothing';
+comment on column kafka.segments.moved_at is 'When parts of it were written anew elsewhere: its table may hold more than is noted';
 comment on column kafka.segments.bytes is 'Size of the table when it was sealed';
 
 create table kafka.segment_partitions (
@@ -111,9 +113,11 @@ create table kafka.time_index (
     part int4 not null references kafka.partitions on delete cascade,
     end_offset int8 not null,
     max_timestamp int8 not null,
+    bytes int8 not null default 0,
     primary key (part, end_offset)
 );
-comment on table kafka.time_index is 'Marks in the log of a partition, so that a look-up by time need not read it from its start';
+comment on table kafka.time_index is 'Marks in the log of a partition: where a look-up by time may begin, and where retention may cut';
 comment on column kafka.time_index.part is 'Partition, kafka.partitions.part';
 comment on column kafka.time_index.end_offset is 'The mark is before this offset';
 comment on column kafka.time_index.max_timestamp is 'The largest timestamp of all records before the mark, in ms since 1970';
+comment on column kafka.time_index.bytes is 'Bytes of all batches appended before the mark, those that are gone too';

@@ -61,6 +61,8 @@ pub struct SegmentState {
     pub is_sealed: bool,
     /// Whether it has been frozen.
     pub is_frozen: bool,
+    /// Whether its table may hold more than is noted, as parts of it were written anew elsewhere.
+    pub is_moved: bool,
     /// How long ago it was made.
     pub age_seconds: f64,
     /// Size of its table; `None` if there is no such table.
@@ -93,7 +95,7 @@ const PULSE: &str = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8, 
      coalesce((select extract(epoch from clock_timestamp() - min(xact_start)) from pg_stat_activity \
          where datname = current_database() and pid <> pg_backend_pid()), 0)::float8, \
      (select count(*) from kafka.segments)";
-const SEGMENTS: &str = "select segment_id, lane_id, state = 'sealed', frozen_at is not null, \
+const SEGMENTS: &str = "select segment_id, lane_id, state = 'sealed', frozen_at is not null, moved_at is not null, \
      extract(epoch from now() - created_at)::float8, pg_table_size(to_regclass('kafka.' || table_name))::int8 \
      from kafka.segments order by segment_id";
 const NOTED: &str = "select part, first_offset, end_offset, bytes from kafka.segment_partitions \
@@ -157,8 +159,9 @@ impl Store {
             lane_id: row.get(1),
             is_sealed: row.get(2),
             is_frozen: row.get(3),
-            age_seconds: row.get(4),
-            table_bytes: row.get(5),
+            is_moved: row.get(4),
+            age_seconds: row.get(5),
+            table_bytes: row.get(6),
         };
         Ok(rows.iter().map(state).collect())
     }

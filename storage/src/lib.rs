@@ -5,6 +5,7 @@
 
 mod changes;
 mod chunks;
+mod cleaning;
 pub mod embedded;
 mod error;
 mod group_offsets;
@@ -16,6 +17,7 @@ mod migrate;
 mod pool;
 mod producers;
 mod read;
+mod retention;
 mod segments;
 mod settings;
 mod sizes;
@@ -32,6 +34,7 @@ pub use inspect::{Health, OldTransaction, Pulse, SegmentPart, SegmentState};
 pub use lanes::{LaneLease, LaneState};
 pub use producers::{Checkpoint, TimeMark};
 pub use read::RunBytes;
+pub use retention::{Expiry, Mark};
 pub use settings::{ClusterSettings, SettingName, SettingsChange, SettingsOwner};
 pub use store::{DatabaseConfig, Store};
 pub use topics::{NewTopic, PartitionRow, Topic};

@@ -15,6 +15,8 @@ pub struct Checkpoint {
     pub producers: Vec<u8>,
     /// The largest timestamp of these records, in milliseconds since 1970; -1 where none has one.
     pub max_timestamp_ms: i64,
+    /// Bytes of all batches ever appended before it.
+    pub bytes: i64,
 }
 
 /// A mark of the time index.
@@ -29,14 +31,16 @@ pub struct TimeMark {
 /// The range is gone once this commits, whether or not the broker lives to use it.
 const ALLOCATE: &str = "update kafka.producer_id_blocks set next_producer_id = next_producer_id + $1 \
      returning next_producer_id - $1, next_producer_id";
-const SAVE: &str = "with saved (part, end_offset, state, max_timestamp) as ( \
-         select u.* from unnest($1::int4[], $2::int8[], $3::bytea[], $4::int8[]) u (part, end_offset, state, max_timestamp) \
+const SAVE: &str = "with saved (part, end_offset, state, max_timestamp, bytes) as ( \
+         select u.* from unnest($1::int4[], $2::int8[], $3::bytea[], $4::int8[], $5::int8[]) \
+             u (part, end_offset, state, max_timestamp, bytes) \
          where exists (select 1 from kafka.topic_partitions p where p.id = u.part for key share)), \
-     marked as (insert into kafka.time_index select part, end_offset, max_timestamp from saved on conflict do nothing) \
+     marked as (insert into kafka.time_index (part, end_offset, max_timestamp, bytes) \
+         select part, end_offset, max_timestamp, bytes from saved on conflict do nothing) \
      insert into kafka.producer_snapshots as old (part, end_offset, state) select part, end_offset, state from saved \
      on conflict (part) do update set end_offset = excluded.end_offset, state = excluded.state, saved_at = now() \
      where old.end_offset < excluded.end_offset";
-const LOAD: &str = "select part, end_offset, state, max_timestamp from kafka.producer_snapshots \
+const LOAD: &str = "select part, end_offset, state, max_timestamp, bytes from kafka.producer_snapshots \
      join kafka.time_index using (part, end_offset) where part = $1";
 const MARK_BELOW: &str = "select end_offset, max_timestamp from kafka.time_index \
      where part = $1 and max_timestamp < $2 order by end_offset desc limit 1";
@@ -70,10 +74,11 @@ impl Store {
         let ends: Vec<i64> = sorted.iter().map(|c| c.end_offset).collect();
         let states: Vec<&[u8]> = sorted.iter().map(|c| c.producers.as_slice()).collect();
         let timestamps: Vec<i64> = sorted.iter().map(|c| c.max_timestamp_ms).collect();
+        let bytes: Vec<i64> = sorted.iter().map(|c| c.bytes).collect();
         let client = self.client().await?;
         let statement = client.prepare_cached(SAVE).await?;
         client
-            .execute(&statement, &[&parts, &ends, &states, &timestamps])
+            .execute(&statement, &[&parts, &ends, &states, &timestamps, &bytes])
             .await?;
         Ok(())
     }
@@ -88,6 +93,7 @@ impl Store {
             end_offset: row.get(1),
             producers: row.get(2),
             max_timestamp_ms: row.get(3),
+            bytes: row.get(4),
         }))
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::{DatabaseConfig, Error, LaneLease, Result, Store};
+use crate::{DatabaseConfig, Error, LaneLease, Result, Store, cleaning};
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often a lane without a roll is looked after.
@@ -36,7 +36,7 @@ const FORGET: &str = "delete from kafka.segments where segment_id = $1";
 const DROP_PATIENCE: &str = "set local lock_timeout = '200ms'";
 
 /// Rows of at most [`crate::chunks::CHUNK_BYTES`] fill a page each; PLAIN and the tuple target keep them out of TOAST.
-fn create_table(segment_id: i32) -> String {
+pub(crate) fn create_table(segment_id: i32) -> String {
     format!(
         "create table kafka.log_{segment_id} (
              base int8 not null, global_base int8, part int4 not null, span int4 not null, chunk int4 not null, data bytea not null,
@@ -232,8 +232,12 @@ pub(crate) async fn keep(
     loop {
         match keeper.tidy().await {
             Ok(()) => {
-                let changed = tokio::time::timeout(every, keeper.current.changed()).await;
-                if let Ok(Err(_)) = changed {
+                let changed = tokio::select! {
+                    changed = keeper.current.changed() => changed,
+                    () = keeper.store.inner.expired.notified() => Ok(()),
+                    () = tokio::time::sleep(every) => Ok(()),
+                };
+                if changed.is_err() {
                     if let Err(error) = keeper.freeze_rest().await {
                         tracing::debug!("the last segment is not frozen: {error}");
                     }
@@ -283,6 +287,7 @@ impl Keeper {
         for &id in open.iter().filter(|&&id| id < in_use) {
             seal(client, lease, id).await?;
         }
+        cleaning::rescue(client, lease).await?;
         for row in client.query(EXPIRED, &[&lease.lane_id]).await? {
             drop_whole(client, row.get(0)).await?;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) connect: tokio_postgres::Config,
     pool: Pool,
     cluster_id: String,
+    /// Segments may have become useless.
+    pub(crate) expired: Notify,
 }
 
 impl Store {
@@ -97,6 +100,7 @@ impl Store {
                 connect,
                 pool,
                 cluster_id,
+                expired: Notify::new(),
             }),
         })
     }
@@ -118,6 +122,11 @@ impl Store {
     pub fn pool_use(&self) -> (usize, usize, usize) {
         let status = self.inner.pool.status();
         (status.size, status.available, status.waiting)
+    }
+
+    /// Something was deleted: whoever keeps this broker's segments looks which are not needed any more, and drops them.
+    pub(crate) fn look_for_expired_segments(&self) {
+        self.inner.expired.notify_one();
     }
 
     /// A connection of the pool.

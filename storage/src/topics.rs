@@ -155,6 +155,7 @@ impl Store {
         let client = self.client().await?;
         let rows = client.query(DELETE_TOPICS, &[&ids]).await?;
         let deleted: HashSet<i32> = rows.iter().map(|row| row.get(0)).collect();
+        self.look_for_expired_segments();
         let answer = |id: &i32| match deleted.contains(id) {
             true => Ok(()),
             false => Err(no_topic(*id)),

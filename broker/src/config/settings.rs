@@ -352,6 +352,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         "The size at which the log goes on in a new segment. A segment is one table, which all partitions share and which is dropped whole."),
     setting!(TOPICS, "log.segment.table.ms", log_segment_table_ms, "MS", at_least 1000,
         "The age at which the log goes on in a new segment."),
+    setting!(TOPICS, "log.retention.check.interval.ms", log_retention_check_interval_ms, "MS", at_least 1,
+        "How often it is looked what retention.ms and retention.bytes of topics let go."),
     setting!(TOPICS, "producer.id.expiration.ms", producer_id_expiration_ms, "MS", at_least 1,
         "After how long a silent idempotent producer is forgotten."),
     setting!(GROUPS, "group.initial.rebalance.delay.ms", group_initial_rebalance_delay_ms, "MS", at_least 0,

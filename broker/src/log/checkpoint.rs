@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use protocol::records::RecordBatch;
-use storage::{Checkpoint, Store};
+use storage::{Checkpoint, Mark, Store};
 
 use super::ReadError;
-use super::partition::Partition;
+use super::growth::Growth;
+use super::partition::{Appender, Partition};
 use super::producers::{ProducerBatch, Producers};
 
 /// Checkpoints of those of `partitions` that are due, as of what is committed.
@@ -14,26 +15,57 @@ pub(super) fn checkpoints(partitions: &[Arc<Partition>], expiration_ms: i64) -> 
     let mut checkpoints = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let mut appender = partition.appender();
-        let end_offset = appender.next_offset;
-        let max_timestamp_ms = appender.max_timestamp_ms;
-        let is_due = std::mem::take(&mut appender.unsaved_bytes) > 0;
-        let Some(producers) = appender.producers.as_mut().filter(|_| is_due) else {
-            continue;
-        };
-        producers.expire(super::now_ms() - expiration_ms);
-        checkpoints.push(Checkpoint {
-            part: partition.id(),
-            end_offset,
-            producers: producers.to_snapshot(),
-            max_timestamp_ms,
-        });
+        if appender.unsaved_bytes > 0 {
+            checkpoints.extend(checkpoint_of(partition, &mut appender, expiration_ms));
+        }
     }
     checkpoints
+}
+
+/// The checkpoint of a partition, all of whose batches that have offsets are committed. `None` before its producers are known.
+pub(super) fn checkpoint_of(
+    partition: &Partition,
+    appender: &mut Appender,
+    expiration_ms: i64,
+) -> Option<Checkpoint> {
+    let producers = appender.producers.as_mut()?;
+    producers.expire(super::now_ms() - expiration_ms);
+    appender.unsaved_bytes = 0;
+    appender.growth.marked();
+    Some(Checkpoint {
+        part: partition.id(),
+        end_offset: appender.next_offset,
+        producers: producers.to_snapshot(),
+        max_timestamp_ms: appender.max_timestamp_ms,
+        bytes: i64::try_from(appender.growth.bytes).unwrap_or(i64::MAX),
+    })
 }
 
 /// Saves checkpoints of `partitions`, so that a restart reads only the log after this point. The lane must have stopped.
 pub(super) async fn checkpoint(store: &Store, partitions: &[Arc<Partition>], expiration_ms: i64) {
     save(store, &checkpoints(partitions, expiration_ms)).await;
+}
+
+/// Marks made while something was appended to `partitions`, all of it committed by now.
+pub(super) fn marks<'a>(partitions: impl Iterator<Item = &'a Arc<Partition>>) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    for partition in partitions {
+        let made = partition.appender().growth.take_marks();
+        marks.extend(made.into_iter().map(|mark| Mark {
+            part: partition.id(),
+            end_offset: mark.end_offset,
+            max_timestamp_ms: mark.max_timestamp_ms,
+            bytes: i64::try_from(mark.bytes).unwrap_or(i64::MAX),
+        }));
+    }
+    marks
+}
+
+/// A failure costs only the grain of retention.
+pub(super) async fn save_marks(store: &Store, marks: &[Mark]) {
+    if let Err(error) = store.save_marks(marks).await {
+        tracing::warn!(marks = marks.len(), %error, "cannot save marks");
+    }
 }
 
 /// A failure costs only time.
@@ -43,26 +75,52 @@ pub(super) async fn save(store: &Store, checkpoints: &[Checkpoint]) {
     }
 }
 
-/// What a partition's log says of its producers, and its largest timestamp.
+/// What a partition's log says of its producers, its largest timestamp and its size, as of `end_offset`.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) producers: Producers,
     pub(super) max_timestamp_ms: i64,
+    pub(super) end_offset: i64,
+    /// Where the last checkpoint is.
+    pub(super) checkpoint_offset: i64,
+    /// Bytes of all batches ever appended.
+    pub(super) bytes: u64,
+    /// The same at the last checkpoint.
+    pub(super) bytes_marked: u64,
+}
+
+impl Loaded {
+    pub(super) fn growth(&self) -> Growth {
+        Growth::of_log(self.bytes, self.bytes_marked, super::now_ms())
+    }
+
+    /// To be saved, if there is anything new in it.
+    pub(super) fn checkpoint(&self, part: i32) -> Option<Checkpoint> {
+        (self.end_offset > self.checkpoint_offset).then(|| Checkpoint {
+            part,
+            end_offset: self.end_offset,
+            producers: self.producers.to_snapshot(),
+            max_timestamp_ms: self.max_timestamp_ms,
+            bytes: i64::try_from(self.bytes).unwrap_or(i64::MAX),
+        })
+    }
 }
 
 pub(super) async fn load(store: &Store, partition: &Partition) -> Result<Loaded, ReadError> {
     let saved = store.load_checkpoint(partition.id()).await?;
     let saved = saved.and_then(|saved| {
         let producers = Producers::from_snapshot(&saved.producers)?;
-        Some((saved.end_offset, saved.max_timestamp_ms, producers))
+        let bytes = u64::try_from(saved.bytes).unwrap_or(0);
+        Some((saved.end_offset, saved.max_timestamp_ms, bytes, producers))
     });
-    let log_start_offset = partition.offsets().log_start_offset;
-    let (end_offset, mut max_timestamp_ms, mut producers) =
-        saved.unwrap_or((0, -1, Producers::default()));
-    let from_offset = end_offset.max(log_start_offset);
+    let (from_offset, mut max_timestamp_ms, bytes_marked, mut producers) =
+        saved.unwrap_or((0, -1, 0, Producers::default()));
+    let (mut bytes, mut end_offset) = (bytes_marked, from_offset);
     let now_ms = super::now_ms();
     let mut remember = |batch: &RecordBatch<'_>| {
         if batch.base_offset >= from_offset {
+            bytes += batch.bytes().len() as u64;
+            end_offset = batch.last_offset() + 1;
             max_timestamp_ms = max_timestamp_ms.max(batch.max_timestamp);
             if let Some(sent) = ProducerBatch::of(batch, now_ms) {
                 producers.record(&sent, batch.base_offset);
@@ -70,9 +128,14 @@ pub(super) async fn load(store: &Store, partition: &Partition) -> Result<Loaded,
         }
         Ok(true)
     };
-    partition.scan(from_offset, &mut remember).await?;
+    // Also what lies before the beginning of the log, as long as it is stored: its producers go on.
+    partition.scan_stored(from_offset, &mut remember).await?;
     Ok(Loaded {
         producers,
         max_timestamp_ms,
+        end_offset,
+        checkpoint_offset: from_offset,
+        bytes,
+        bytes_marked,
     })
 }

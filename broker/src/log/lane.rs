@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::append::{PreparedBatch, patched};
-use super::checkpoint::{Loaded, checkpoints, load, save};
+use super::checkpoint::{Loaded, checkpoints, load, marks, save, save_marks};
 use super::pace::Pace;
 use super::partition::Partition;
 use super::producers::{Sequence, SequenceError};
@@ -312,7 +312,12 @@ impl Lane {
             let size_bytes = runs.iter().map(|run| run.size_bytes).sum();
             pace.flushed(begun.elapsed(), size_bytes, pending.len(), self.queue.len());
         }
+        let marks = marks(runs.iter().map(|run| &run.partition));
         let unsaved = self.publish(runs, pending);
+        if !marks.is_empty() {
+            let store = self.store.clone();
+            tokio::spawn(async move { save_marks(&store, &marks).await });
+        }
         // Now, while nothing is assigned that is not committed.
         let checkpoints = checkpoints(&unsaved, self.config.producer_id_expiration_ms);
         if !checkpoints.is_empty() {
@@ -427,8 +432,9 @@ impl Loads {
         match loaded {
             Ok(loaded) => {
                 let mut appender = partition.appender();
-                appender.producers = Some(loaded.producers);
                 appender.max_timestamp_ms = loaded.max_timestamp_ms;
+                appender.growth = loaded.growth();
+                appender.producers = Some(loaded.producers);
                 Some(entries)
             }
             Err(error) => {
@@ -526,6 +532,11 @@ fn place(partition: &Partition, batch: &PreparedBatch) -> Result<Place, AppendEr
             }
         }
     }
+    let before = (base_offset, appender.max_timestamp_ms);
+    let now_ms = super::now_ms();
+    let settings = partition.settings();
+    let growth = &mut appender.growth;
+    growth.add(batch.bytes.len(), before, &settings, now_ms);
     appender.next_offset = base_offset + i64::from(batch.last_offset_delta) + 1;
     appender.max_timestamp_ms = appender.max_timestamp_ms.max(batch.max_timestamp_ms);
     Ok(Place::Next(base_offset))

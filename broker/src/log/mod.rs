@@ -7,11 +7,13 @@ mod alarm;
 mod append;
 mod checkpoint;
 mod epochs;
+mod growth;
 mod lane;
 mod meter;
 mod pace;
 mod partition;
 mod producers;
+mod retention;
 mod tail;
 mod waiter;
 
@@ -28,6 +30,7 @@ use uuid::Uuid;
 
 pub use meter::Meter;
 pub use partition::{AppendOptions, Offsets, Partition, Read, TimestampOffset};
+pub use retention::DeleteError;
 pub use waiter::Waiter;
 
 use lane::{Lane, LaneQueue};
@@ -69,8 +72,8 @@ impl Default for LogConfig {
     }
 }
 
-/// The settings of a topic that an append is judged by; the defaults are Kafka's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The settings of a topic that the log goes by; the defaults are Kafka's.
+#[derive(Debug, Clone, PartialEq)]
 pub struct TopicSettings {
     /// `max.message.bytes`: the largest batch, with its header.
     pub max_message_bytes: usize,
@@ -82,6 +85,16 @@ pub struct TopicSettings {
     pub timestamp_after_max_ms: i64,
     /// `cleanup.policy` contains `compact`: records must have a key.
     pub compacted: bool,
+    /// `cleanup.policy` contains `delete`: `retention.ms` and `retention.bytes` hold.
+    pub deleted: bool,
+    /// `retention.ms`; negative is for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes`; negative is without limit.
+    pub retention_bytes: i64,
+    /// `segment.bytes`: after how many bytes a partition gets a mark to cut at.
+    pub segment_bytes: u64,
+    /// `segment.ms`: after which time it does.
+    pub segment_ms: i64,
     /// `compression.type`: how batches are kept; `None` is `producer`, as they were sent.
     pub compression: Option<Compression>,
     /// `compression.<codec>.level` of that codec; `None` is the codec's default.
@@ -96,6 +109,11 @@ impl Default for TopicSettings {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             compacted: false,
+            deleted: true,
+            retention_ms: 7 * 24 * 60 * 60 * 1000,
+            retention_bytes: -1,
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 60 * 60 * 1000,
             compression: None,
             compression_level: None,
         }
@@ -322,6 +340,13 @@ impl Log {
         partition.close();
     }
 
+    /// The partitions that this broker leads.
+    fn led_partitions(&self) -> Vec<Arc<Partition>> {
+        let open = self.partitions.lock();
+        let open = open.unwrap_or_else(PoisonError::into_inner);
+        open.values().cloned().collect()
+    }
+
     /// A waiter for the next append to any of `partitions`. Make it before reading, so that no append falls in between.
     pub fn waiter(&self, partitions: &[Arc<Partition>]) -> Waiter {
         Waiter::register(partitions.iter().map(|partition| &partition.waiters))
@@ -369,16 +394,9 @@ impl Log {
         if self.lane.is_fenced() {
             return;
         }
-        let partitions: Vec<Arc<Partition>> = {
-            let open = self
-                .partitions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            open.values().cloned().collect()
-        };
         checkpoint::checkpoint(
             &self.store,
-            &partitions,
+            &self.led_partitions(),
             self.config.producer_id_expiration_ms,
         )
         .await;

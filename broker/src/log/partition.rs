@@ -12,6 +12,7 @@ use storage::{PartitionRow, Store};
 use tokio::sync::oneshot;
 
 use super::append::prepare;
+use super::growth::Growth;
 use super::lane::{Entry, LaneQueue};
 use super::producers::Producers;
 use super::tail::{Collector, Piece};
@@ -68,6 +69,7 @@ pub(crate) struct Appender {
     pub(crate) max_timestamp_ms: i64,
     /// Bytes appended since the last checkpoint.
     pub(crate) unsaved_bytes: usize,
+    pub(crate) growth: Growth,
 }
 
 #[derive(Debug)]
@@ -117,6 +119,7 @@ impl Partition {
             producers: None,
             max_timestamp_ms: -1,
             unsaved_bytes: 0,
+            growth: Growth::default(),
         };
         Self {
             id: row.id,
@@ -160,7 +163,7 @@ impl Partition {
             .unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    fn settings(&self) -> Arc<TopicSettings> {
+    pub(crate) fn settings(&self) -> Arc<TopicSettings> {
         let settings = self.settings.read();
         Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
     }
@@ -180,6 +183,17 @@ impl Partition {
             high_watermark: state.high_watermark,
             last_stable_offset: state.high_watermark,
         }
+    }
+
+    /// The positions, if this broker serves the partition.
+    pub(crate) fn served_offsets(&self) -> Result<Offsets, ReadError> {
+        if self.is_closed() {
+            return Err(ReadError::UnknownPartition);
+        }
+        if self.lane.is_fenced() {
+            return Err(ReadError::NotLeader);
+        }
+        Ok(self.offsets())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -244,6 +258,28 @@ impl Partition {
         log_start_offset
     }
 
+    /// The log begins at `offset` from now on, if it began before that.
+    pub(crate) fn raise_log_start(&self, offset: i64) {
+        let mut freed = Vec::new();
+        {
+            let mut state = self.state();
+            if offset <= state.log_start_offset {
+                return;
+            }
+            state.log_start_offset = offset;
+            // Their places stay, as the tail cache counts pieces and takes the oldest away.
+            for piece in &mut state.tail {
+                if piece.end_offset > offset {
+                    break;
+                }
+                freed.push(std::mem::take(&mut piece.head));
+                freed.push(std::mem::take(&mut piece.rest));
+            }
+        }
+        drop(freed);
+        self.waiters.wake();
+    }
+
     pub(crate) fn evict_oldest_piece(&self) {
         let evicted = self.state().tail.pop_front();
         drop(evicted);
@@ -257,6 +293,17 @@ impl Partition {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Read, ReadError> {
+        self.read_if(offset, max_bytes, at_least_one, false).await
+    }
+
+    /// As [`read`](Self::read); with `deleted` also what lies before the beginning of the log, as long as it is stored.
+    async fn read_if(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+        deleted: bool,
+    ) -> Result<Read, ReadError> {
         let mut collector = Collector::new(max_bytes, at_least_one);
         let offsets = self.offsets();
         {
@@ -267,14 +314,15 @@ impl Partition {
             if self.lane.is_fenced() {
                 return Err(ReadError::NotLeader);
             }
-            if offset < state.log_start_offset || offset > state.high_watermark {
+            let is_deleted = offset < state.log_start_offset;
+            if (is_deleted && !deleted) || offset > state.high_watermark {
                 return Err(ReadError::OutOfRange(offsets));
             }
             let in_memory = state
                 .tail
                 .front()
                 .is_some_and(|piece| piece.base_offset <= offset);
-            if offset == state.high_watermark || in_memory {
+            if offset == state.high_watermark || (in_memory && !is_deleted) {
                 let first = state
                     .tail
                     .partition_point(|piece| piece.end_offset <= offset);
@@ -302,6 +350,11 @@ impl Partition {
                 break;
             }
         }
+        // What was to be read may have been deleted meanwhile, and what follows is no answer.
+        let now = self.offsets();
+        if offset < now.log_start_offset && !deleted {
+            return Err(ReadError::OutOfRange(now));
+        }
         Ok(Read {
             records: collector.records,
             size_bytes: collector.size_bytes,
@@ -315,9 +368,27 @@ impl Partition {
         from_offset: i64,
         visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
     ) -> Result<(), ReadError> {
+        self.scan_if(from_offset, visit, false).await
+    }
+
+    /// The same, beginning with what lies before the beginning of the log, as long as it is stored.
+    pub(crate) async fn scan_stored(
+        &self,
+        from_offset: i64,
+        visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
+    ) -> Result<(), ReadError> {
+        self.scan_if(from_offset, visit, true).await
+    }
+
+    async fn scan_if(
+        &self,
+        from_offset: i64,
+        visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
+        deleted: bool,
+    ) -> Result<(), ReadError> {
         let mut next = from_offset;
         loop {
-            let read = self.read(next, SCAN_BYTES, true).await?;
+            let read = self.read_if(next, SCAN_BYTES, true, deleted).await?;
             if read.records.is_empty() {
                 return Ok(());
             }
@@ -351,7 +422,7 @@ impl Partition {
         let cap_bytes = self.config.decompressed_bytes_max;
         self.scan(from_offset, &mut |batch| {
             if batch.max_timestamp >= timestamp_ms {
-                found = first_at_or_after(batch, timestamp_ms, cap_bytes)?;
+                found = first_at_or_after(batch, timestamp_ms, start, cap_bytes)?;
             }
             Ok(found.is_none())
         })
@@ -388,7 +459,8 @@ impl Partition {
             if batch.record_count > 0
                 && found.is_none_or(|found| found.timestamp_ms < batch.max_timestamp)
             {
-                found = first_at_or_after(batch, batch.max_timestamp, cap_bytes)?.or(found);
+                found = first_at_or_after(batch, batch.max_timestamp, from_offset, cap_bytes)?
+                    .or(found);
             }
             Ok(true)
         })
@@ -397,17 +469,18 @@ impl Partition {
     }
 }
 
-/// The first record of `batch` at or after a time.
+/// The first record of `batch` at or after a time, and not before an offset.
 fn first_at_or_after(
     batch: &RecordBatch<'_>,
     timestamp_ms: i64,
+    from_offset: i64,
     cap_bytes: usize,
 ) -> Result<Option<TimestampOffset>, ReadError> {
     let leader_epoch = batch.partition_leader_epoch;
     if batch.timestamp_type() == TimestampType::LogAppendTime {
         let timestamp_ms = batch.max_timestamp;
         return Ok(Some(TimestampOffset {
-            offset: batch.base_offset,
+            offset: batch.base_offset.max(from_offset),
             timestamp_ms,
             leader_epoch,
         }));
@@ -417,7 +490,7 @@ fn first_at_or_after(
         .map_err(|_| ReadError::Damaged(batch.base_offset))?;
     for record in records.iter() {
         let record = record.map_err(|_| ReadError::Damaged(batch.base_offset))?;
-        if record.timestamp >= timestamp_ms {
+        if record.timestamp >= timestamp_ms && record.offset >= from_offset {
             return Ok(Some(TimestampOffset {
                 offset: record.offset,
                 timestamp_ms: record.timestamp,

@@ -42,6 +42,8 @@ pub(super) fn effective(snapshot: &Snapshot, overrides: &[(String, String)]) -> 
             value.trim().to_owned()
         })
     };
+    let policy = value("cleanup.policy").unwrap_or_default();
+    let has_policy = |wanted| parts_of(&policy).any(|word| word == wanted);
     let codec =
         value("compression.type").and_then(|text| text.parse::<config::CompressionType>().ok());
     let compression = codec.and_then(|kind| kind.0);
@@ -60,8 +62,12 @@ pub(super) fn effective(snapshot: &Snapshot, overrides: &[(String, String)]) -> 
             value("message.timestamp.after.max.ms"),
             defaults.timestamp_after_max_ms,
         ),
-        compacted: value("cleanup.policy")
-            .is_some_and(|policy| parts_of(&policy).any(|word| word == "compact")),
+        compacted: has_policy("compact"),
+        deleted: has_policy("delete"),
+        retention_ms: number(value("retention.ms"), defaults.retention_ms),
+        retention_bytes: number(value("retention.bytes"), defaults.retention_bytes),
+        segment_bytes: number(value("segment.bytes"), defaults.segment_bytes),
+        segment_ms: number(value("segment.ms"), defaults.segment_ms),
         compression,
         compression_level: compression_level(compression, value),
     }

@@ -1,6 +1,6 @@
 //! The settings that a topic can have: names, kinds, limits and defaults as Kafka has them. One row here adds a setting.
 //!
-//! All of them are checked and kept; which ones have an effect is the log's business.
+//! All of them are checked and kept; what those mean that have an effect is in `log`.
 
 use super::ConfigSource;
 use super::kind::Kind;
@@ -112,17 +112,17 @@ pub(crate) static TOPIC_SETTINGS: &[TopicSetting] = &[
     row("remote.storage.enable", Kind::Boolean, "false", Fallback::Nobody,
         "Whether the topic is tiered."),
     row("retention.bytes", Kind::Long { least: i64::MIN }, "-1", Fallback::Setting("log.retention.bytes"),
-        "How many bytes of a partition are kept; -1 is all."),
+        "How many bytes of a partition are kept at least; -1 is all."),
     row("retention.ms", Kind::Long { least: -1 }, "604800000", Fallback::Times(&[("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]),
         "How long records are kept; -1 is for ever."),
     row("segment.bytes", Kind::int(1_048_576), "1073741824", Fallback::Setting("log.segment.bytes"),
-        "The size of a segment of the log."),
+        "After how many bytes a partition gets another place at which retention may cut it; there is one every 32 MiB at least."),
     row("segment.index.bytes", Kind::int(4), "10485760", Fallback::Setting("log.index.size.max.bytes"),
         "The size of a segment's index."),
     row("segment.jitter.ms", Kind::Long { least: 0 }, "0", Fallback::Times(&[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)]),
         "The most that is taken off segment.ms at random."),
     row("segment.ms", Kind::Long { least: 1 }, "604800000", Fallback::Times(&[("log.roll.ms", 1), ("log.roll.hours", 3_600_000)]),
-        "After how long a new segment is begun."),
+        "After how long a partition that is appended to gets another place at which retention may cut it."),
     row("unclean.leader.election.enable", Kind::Boolean, "false", Fallback::Setting("unclean.leader.election.enable"),
         "Whether a replica that is not in sync may lead, at the cost of records."),
 ];

@@ -30,6 +30,7 @@ fn checkpoint(part: i32, end_offset: i64, producers: &[u8]) -> Checkpoint {
         end_offset,
         producers: producers.to_vec(),
         max_timestamp_ms: 1_000 * end_offset,
+        bytes: 10 * end_offset,
     }
 }
 

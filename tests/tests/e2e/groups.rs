@@ -97,16 +97,6 @@ impl Report {
             .collect();
         assert_eq!(missing, [], "{}", events(&self.lines));
     }
-
-    /// Events of this kind with partitions, of this member or of all.
-    fn count(&self, member: Option<&str>, what: &str) -> usize {
-        let events = self.events.iter();
-        events
-            .filter(|(_, name, kind, list)| {
-                member.is_none_or(|wanted| wanted == name) && kind == what && !list.is_empty()
-            })
-            .count()
-    }
 }
 
 fn events(lines: &str) -> String {

@@ -15,6 +15,7 @@ mod log_lines;
 mod malformed;
 mod many_partitions;
 mod operations;
+mod retention;
 mod settings;
 mod settings_in_force;
 mod sql;

@@ -17,7 +17,7 @@ use protocol::messages::{
     ListOffsetsResponse, MetadataRequest, MetadataResponse, ProduceResponse,
 };
 use protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use protocol::{ApiKey, Request};
+use protocol::{ApiKey, ErrorCode, Request};
 use tests::batch::NewBatch;
 use tests::wire::{Answer, Connection, fetch_request, fetched, produce_request, request_bytes};
 use tests::{Broker, fresh_topic};
@@ -42,6 +42,7 @@ const CHECKED: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
@@ -292,6 +293,25 @@ fn api_versions_itself() {
         let response: ApiVersionsResponse = answer.read();
         assert_eq!(response.error_code, 0, "v{version}");
         assert!(response.api_keys.len() >= CHECKED.len(), "v{version}");
+    });
+}
+
+#[test]
+fn delete_records() {
+    each_version(ApiKey::DeleteRecords, |asker, version| {
+        let topic = asker.topic.clone();
+        asker
+            .connection
+            .produce(&topic, 0, &NewBatch::of(&["more"]).bytes());
+        let to = i64::from(version) + 1;
+        let deleted = crate::retention::delete_records(
+            &mut asker.connection,
+            version,
+            &topic,
+            &[(0, to), (7, 0)],
+        );
+        let unknown = (-1, ErrorCode::UnknownTopicOrPartition);
+        assert_eq!(deleted, [(to, ErrorCode::None), unknown], "v{version}");
     });
 }
 
