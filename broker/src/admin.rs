@@ -40,7 +40,7 @@ async fn readiness(context: &Context) -> Page {
         body: format!("{reason}\n"),
     };
     if context.catalog.log().is_fenced() {
-        return not_ready("another broker has taken over");
+        return not_ready("other brokers have taken over");
     }
     if context.stopping.is_cancelled() {
         return not_ready("the broker is stopping");

@@ -11,10 +11,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use storage::{Change, NewTopic, Store};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
-use crate::log::{LANE, Log, Partition, TopicSettings};
+use crate::log::{Leader, Log, Partition, TopicSettings};
 use crate::settings::{Settings, log_settings};
 
 /// One topic with its open partitions.
@@ -48,6 +48,8 @@ pub(crate) struct Catalog {
     /// The database may hold topics that are not known here, or the reverse.
     is_stale: AtomicBool,
     settings: Arc<Settings>,
+    /// Told when the leaders of partitions, or brokers, may have changed.
+    leaders_changed: Notify,
 }
 
 /// How long a request waits for topics to be loaded again; after that it is answered with what is known.
@@ -102,6 +104,7 @@ impl Catalog {
             changes: Semaphore::new(1),
             is_stale: AtomicBool::new(false),
             settings,
+            leaders_changed: Notify::new(),
         });
         let rows = catalog.store.load_topics().await?;
         let topics = catalog.open_logs(rows).await?;
@@ -231,6 +234,11 @@ impl Catalog {
         }
     }
 
+    /// Returns when the leaders of partitions, or the brokers of the cluster, may have changed since the last call.
+    pub(crate) async fn leaders_changed(&self) {
+        self.leaders_changed.notified().await;
+    }
+
     /// False if what changed could not be loaded.
     async fn take_up(self: &Arc<Self>, change: Change) -> bool {
         let loaded = match change {
@@ -240,6 +248,11 @@ impl Catalog {
             Change::ClusterSettings => return self.reload_settings(&[], true).await.is_ok(),
             Change::Unknown => self.reload_settings(&[], true).await.is_ok(),
             Change::Topic { .. } => true,
+            Change::Leaders => {
+                let is_loaded = self.take_up_topics(change).await;
+                self.leaders_changed.notify_one();
+                return is_loaded;
+            }
         };
         loaded && self.take_up_topics(change).await
     }
@@ -332,7 +345,9 @@ impl Catalog {
         let news = rows.into_iter().filter(|row| {
             let known = self.by_topic_id(row.topic_id);
             known.is_none_or(|topic| {
-                topic.partitions.len() != row.partitions.len() || *topic.overrides != *row.settings
+                topic.partitions.len() != row.partitions.len()
+                    || *topic.overrides != *row.settings
+                    || has_other_leaders(&topic, row)
             })
         });
         let news = self.open_logs(news.collect()).await?;
@@ -343,7 +358,7 @@ impl Catalog {
         }
         let mut known = self.topics_mut();
         for topic in news {
-            tracing::info!(topic = &*topic.name, "loaded from the database");
+            tracing::debug!(topic = &*topic.name, "loaded from the database");
             known.insert(topic);
         }
         Ok(())
@@ -387,11 +402,12 @@ impl Catalog {
         }
     }
 
-    /// Gives `topic` more partitions, `total` in all.
+    /// Gives `topic` more partitions, `total` in all; the new ones are dealt to `lanes`, or to all brokers if there are none.
     pub(crate) async fn grow(
         self: &Arc<Self>,
         topic: Arc<Topic>,
         total: i32,
+        lanes: Vec<i32>,
     ) -> Result<(), storage::Error> {
         let catalog = self.clone();
         self.change(async move {
@@ -399,7 +415,7 @@ impl Catalog {
             let topic = catalog.by_topic_id(topic.topic_id).unwrap_or(topic);
             let rows = catalog
                 .store
-                .create_partitions(topic.id, total, &[LANE])
+                .create_partitions(topic.id, total, &lanes)
                 .await?;
             let rows: Vec<_> = rows
                 .into_iter()
@@ -453,6 +469,8 @@ pub(crate) struct NewTopicSpec {
     pub(crate) partitions: i32,
     /// Name and value of the settings that were given.
     pub(crate) settings: Vec<(String, String)>,
+    /// The leader of each partition; empty: they are dealt to all brokers.
+    pub(crate) leaders: Vec<i32>,
 }
 
 impl NewTopicSpec {
@@ -461,10 +479,21 @@ impl NewTopicSpec {
             name: self.name,
             topic_id: Uuid::new_v4(),
             partitions: self.partitions,
-            lanes: vec![LANE],
+            lanes: self.leaders,
             settings: self.settings,
         }
     }
+}
+
+fn has_other_leaders(topic: &Topic, row: &storage::Topic) -> bool {
+    let mut pairs = topic.partitions.iter().zip(&row.partitions);
+    pairs.any(|(partition, row)| {
+        let leader = Leader {
+            node_id: row.lane,
+            epoch: row.leader_epoch,
+        };
+        partition.leader() != leader
+    })
 }
 
 /// Sets the flag when dropped, by a panic too.

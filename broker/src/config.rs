@@ -50,6 +50,10 @@ pub struct Config {
 
     /// This broker's number in the cluster.
     pub node_id: i32,
+    /// After how long without a heartbeat others take over, in milliseconds.
+    pub broker_session_timeout_ms: u64,
+    /// How often this broker tells that it lives, in milliseconds.
+    pub broker_heartbeat_interval_ms: u64,
     /// The rack told to clients.
     pub broker_rack: Option<String>,
 
@@ -164,6 +168,8 @@ impl Default for Config {
             max_in_flight_requests_per_connection: 64,
             shutdown_timeout_ms: 10_000,
             node_id: 1,
+            broker_session_timeout_ms: 9_000,
+            broker_heartbeat_interval_ms: 2_000,
             broker_rack: None,
             auto_create_topics_enable: true,
             num_partitions: 1,
@@ -256,7 +262,7 @@ impl Config {
                 "num.partitions must not be above max.partitions.per.topic",
             ));
         }
-        self.check_groups()
+        self.check_spans()
     }
 }
 

@@ -8,6 +8,7 @@ use storage::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
+use crate::cluster::Cluster;
 use crate::config::{Config, Endpoint};
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
@@ -23,6 +24,7 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) store: Store,
     pub(crate) groups: Arc<Groups>,
     pub(crate) producer_ids: ProducerIds,
@@ -41,6 +43,40 @@ impl Context {
     pub(crate) fn advertised(&self, session: &Session) -> Endpoint {
         self.config.advertised(self.port, Some(session.local))
     }
+
+    /// The brokers that a client on this connection is told of, by node id.
+    pub(crate) fn nodes(&self, session: &Session) -> Vec<Node> {
+        let view = self.cluster.view();
+        let nodes = view.brokers.iter().map(|broker| {
+            let mut node = Node {
+                node_id: broker.node_id,
+                host: broker.host.clone(),
+                port: broker.port,
+                rack: broker.rack.clone(),
+            };
+            if broker.node_id == self.config.node_id {
+                let own = self.advertised(session);
+                (node.host, node.port) = (own.host, i32::from(own.port));
+            }
+            node
+        });
+        nodes.collect()
+    }
+
+    /// One of [`Self::nodes`].
+    pub(crate) fn node(&self, session: &Session, node_id: i32) -> Option<Node> {
+        let mut nodes = self.nodes(session).into_iter();
+        nodes.find(|node| node.node_id == node_id)
+    }
+}
+
+/// A broker as a client is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) node_id: i32,
+    pub(crate) host: String,
+    pub(crate) port: i32,
+    pub(crate) rack: Option<String>,
 }
 
 /// One connection, as far as handlers care.

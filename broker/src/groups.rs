@@ -17,8 +17,8 @@ mod task;
 mod topics;
 mod writes;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use protocol::ErrorCode;
@@ -52,38 +52,111 @@ pub(crate) struct Groups {
     pub(crate) config: Arc<GroupConfig>,
     store: Store,
     catalog: Arc<Catalog>,
-    /// By shard.
-    leases: Vec<ShardLease>,
+    /// By shard; `None` where another broker coordinates.
+    leases: RwLock<Vec<Option<ShardLease>>>,
     writes: Writes,
-    tasks: Mutex<HashMap<Arc<str>, mpsc::Sender<Event>>>,
+    tasks: Mutex<HashMap<Arc<str>, GroupTask>>,
     /// What state machines count their time from.
     started: Instant,
     stopping: CancellationToken,
 }
 
+/// A task that owns a group.
+#[derive(Debug, Clone)]
+struct GroupTask {
+    events: mpsc::Sender<Event>,
+    /// Cancelled when another broker is to coordinate the group.
+    resigning: CancellationToken,
+}
+
 impl Groups {
-    /// Claims all shards and takes up the groups that have members, whose sessions begin anew.
+    /// Coordinates nothing until [`Self::claim`].
     pub(crate) async fn open(
         store: Store,
         catalog: Arc<Catalog>,
         config: &Config,
         stopping: CancellationToken,
     ) -> Result<Arc<Self>, storage::Error> {
-        let leases = store.claim_group_shards(Uuid::new_v4()).await?;
-        let groups = Arc::new(Self {
+        let shards = store.group_shards().await?.len();
+        Ok(Arc::new(Self {
             config: Arc::new(GroupConfig::new(config)),
             writes: Writes::start(store.group_writer()),
             store,
             catalog,
-            leases,
+            leases: RwLock::new(vec![None; shards]),
             tasks: Mutex::default(),
             started: Instant::now(),
             stopping,
-        });
-        for group_id in groups.store.groups_with_members().await? {
-            groups.task_of(&group_id);
+        }))
+    }
+
+    fn leases(&self) -> RwLockReadGuard<'_, Vec<Option<ShardLease>>> {
+        self.leases.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leases_mut(&self) -> RwLockWriteGuard<'_, Vec<Option<ShardLease>>> {
+        self.leases.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims those of `shards` that no living broker has, and takes up their groups that have members, whose sessions begin
+    /// anew.
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        owner: Uuid,
+        shards: &[i32],
+    ) -> Result<(), storage::Error> {
+        let leases = self.store.claim_group_shards(owner, Some(shards)).await?;
+        if leases.is_empty() {
+            return Ok(());
         }
-        Ok(groups)
+        let claimed: HashSet<i32> = leases.iter().map(|lease| lease.shard).collect();
+        {
+            let mut own = self.leases_mut();
+            for lease in leases {
+                let place = usize::try_from(lease.shard).ok();
+                if let Some(slot) = place.and_then(|place| own.get_mut(place)) {
+                    *slot = Some(lease);
+                }
+            }
+        }
+        for group_id in self.store.groups_with_members().await? {
+            let is_claimed = self.lease(&group_id);
+            if is_claimed.is_some_and(|lease| claimed.contains(&lease.shard)) {
+                self.task_of(&group_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Coordinates the groups of these shards no longer, and lets other brokers claim them.
+    pub(crate) async fn give_up(&self, shards: &[i32]) -> Result<(), storage::Error> {
+        let given_up: Vec<ShardLease> = {
+            let mut own = self.leases_mut();
+            let places = shards
+                .iter()
+                .filter_map(|shard| usize::try_from(*shard).ok());
+            let slots = places.filter_map(|place| own.get_mut(place)?.take());
+            slots.collect()
+        };
+        self.tasks().retain(|group_id, task| {
+            let is_kept = self.lease(group_id).is_some();
+            if !is_kept {
+                task.resigning.cancel();
+            }
+            is_kept
+        });
+        self.store.release_group_shards(&given_up).await
+    }
+
+    pub(crate) fn has_shard(&self, shard: i32) -> bool {
+        let place = usize::try_from(shard).ok();
+        place.is_some_and(|place| matches!(self.leases().get(place), Some(Some(_))))
+    }
+
+    /// The shards that this broker has.
+    pub(crate) fn shards(&self) -> Vec<i32> {
+        let leases = self.leases();
+        leases.iter().flatten().map(|lease| lease.shard).collect()
     }
 
     /// Asks a group and waits for its answer. An error says that the group could not be asked.
@@ -94,7 +167,10 @@ impl Groups {
     ) -> Result<T, ErrorCode> {
         let (reply, answer) = oneshot::channel();
         self.send(group_id, event(reply)).await;
-        answer.await.map_err(|_| ErrorCode::CoordinatorNotAvailable)
+        answer.await.map_err(|_| match self.lease(group_id) {
+            Some(_) => ErrorCode::CoordinatorNotAvailable,
+            None => ErrorCode::NotCoordinator,
+        })
     }
 
     /// As [`Groups::ask`], for answers that may take long: the end of the broker ends the wait.
@@ -111,7 +187,11 @@ impl Groups {
 
     async fn send(self: &Arc<Self>, group_id: &str, mut event: Event) {
         loop {
-            match self.task_of(group_id).send(event).await {
+            // Without an answer, if another broker coordinates.
+            let Some(task) = self.task_of(group_id) else {
+                return;
+            };
+            match task.events.send(event).await {
                 Ok(()) => return,
                 // The task is about to end; the next one takes it.
                 Err(mpsc::error::SendError(unsent)) => event = unsent,
@@ -120,20 +200,30 @@ impl Groups {
         }
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<Arc<str>, mpsc::Sender<Event>>> {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<Arc<str>, GroupTask>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn task_of(self: &Arc<Self>, group_id: &str) -> mpsc::Sender<Event> {
+    /// `None` if another broker coordinates the group.
+    fn task_of(self: &Arc<Self>, group_id: &str) -> Option<GroupTask> {
         let mut tasks = self.tasks();
         if let Some(task) = tasks.get(group_id) {
-            return task.clone();
+            return Some(task.clone());
         }
+        let lease = self.lease(group_id)?;
         let group_id: Arc<str> = group_id.into();
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
-        tasks.insert(group_id.clone(), sender.clone());
-        tokio::spawn(task::run(self.clone(), group_id, events));
-        sender
+        let (events, sent) = mpsc::channel(EVENTS_MAX);
+        let task = GroupTask {
+            events,
+            resigning: CancellationToken::new(),
+        };
+        tasks.insert(group_id.clone(), task.clone());
+        let right = task::Right {
+            lease,
+            resigning: task.resigning.clone(),
+        };
+        tokio::spawn(task::run(self.clone(), group_id, right, sent));
+        Some(task)
     }
 
     /// Ids of the groups that have a task: all with members, and others that were asked lately.
@@ -141,10 +231,12 @@ impl Groups {
         self.tasks().keys().cloned().collect()
     }
 
-    /// Every group that is stored.
+    /// Every group that is stored and coordinated by this broker.
     pub(crate) async fn stored(&self) -> Result<Vec<storage::ListedGroup>, ErrorCode> {
         let groups = self.store.list_groups().await;
-        groups.map_err(|error| crate::error::coordinator_code(&error))
+        let mut groups = groups.map_err(|error| crate::error::coordinator_code(&error))?;
+        groups.retain(|group| self.lease(&group.group_id).is_some());
+        Ok(groups)
     }
 
     /// What a group has committed, all commits that were asked for before included.
@@ -152,6 +244,9 @@ impl Groups {
         &self,
         group_id: &str,
     ) -> Result<Vec<CommittedOffset>, ErrorCode> {
+        if self.lease(group_id).is_none() {
+            return Err(ErrorCode::NotCoordinator);
+        }
         self.writes.flushed().await;
         let offsets = self.store.committed_offsets(group_id).await;
         offsets.map_err(|error| crate::error::coordinator_code(&error))
@@ -168,13 +263,10 @@ impl Groups {
         });
     }
 
-    fn lease(&self, group_id: &str) -> ShardLease {
-        let shard = shard_of(group_id, self.leases.len());
-        let unclaimed = ShardLease {
-            shard: -1,
-            epoch: -1,
-        };
-        self.leases.get(shard).copied().unwrap_or(unclaimed)
+    /// `None` if another broker coordinates the group.
+    fn lease(&self, group_id: &str) -> Option<ShardLease> {
+        let leases = self.leases();
+        *leases.get(shard_of(group_id, leases.len()))?
     }
 
     fn now_ms(&self) -> u64 {
@@ -183,7 +275,7 @@ impl Groups {
 }
 
 /// Kafka's rule: the hash code that Java gives the id, modulo the number of shards.
-fn shard_of(key: &str, shards: usize) -> usize {
+pub(crate) fn shard_of(key: &str, shards: usize) -> usize {
     let hash = key.encode_utf16().fold(0i32, |hash, unit| {
         hash.wrapping_mul(31).wrapping_add(i32::from(unit))
     });

@@ -1,7 +1,8 @@
 //! A Kafka broker that keeps everything in PostgreSQL.
 //!
 //! Start reading at [`run`]: `server` owns the sockets, `dispatch` is the table of APIs, `handlers` has one file per API,
-//! `catalog` knows the topics, `log` appends and reads, `groups` coordinates consumers. The binary reads arguments and environment; nothing here does.
+//! `catalog` knows the topics, `log` appends and reads, `groups` coordinates consumers, `cluster` knows the other brokers. The
+//! binary reads arguments and environment; nothing here does.
 
 pub mod config;
 pub mod inspect;
@@ -10,6 +11,7 @@ pub mod server;
 
 mod admin;
 mod catalog;
+mod cluster;
 mod context;
 mod dispatch;
 mod error;
@@ -27,13 +29,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::embedded::{Embedded, EmbeddedConfig};
-use storage::{DatabaseConfig, Store};
+use storage::{DatabaseConfig, Registration, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use catalog::Catalog;
+use cluster::{Cluster, Expelled};
 use config::{Config, DatabaseUrl, Endpoint};
 use context::{Context, Session};
 use fetch_session::FetchSessions;
@@ -56,9 +59,11 @@ pub enum Error {
     /// Where metrics and health are to be served.
     #[error("admin.listener: cannot listen on {0}: {1}")]
     AdminListener(String, std::io::Error),
-    /// Another broker serves the same database.
-    #[error("another broker has taken over this database; only one may serve it at a time")]
-    TakenOver,
+    /// Another broker of the cluster has the same number.
+    #[error(
+        "another broker with node.id={0} was started on this database; give each broker a number of its own"
+    )]
+    Replaced(i32),
 }
 
 /// A broker that accepts connections.
@@ -108,11 +113,53 @@ pub async fn run(
         (None, Some(url)) => url.clone(),
         (None, None) => DatabaseUrl::new(""),
     };
-    let result = serve(config, &url, listeners, shutdown, ready).await;
+    let result = serve_again(config, &url, listeners, shutdown, ready).await;
     if let Some(embedded) = embedded {
         embedded.stop().await?;
     }
     result
+}
+
+/// What a round of serving ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    /// It was told to stop.
+    ToTheEnd,
+    /// The others took over, as it was silent for too long.
+    UntilExpelled,
+}
+
+/// Serves until it is told to stop. A broker that was taken for dead forgets everything and joins the cluster anew.
+async fn serve_again(
+    config: Config,
+    url: &DatabaseUrl,
+    listeners: Vec<TcpListener>,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), Error> {
+    let mut ready = Some(ready);
+    let listeners = listeners.into_iter().map(TcpListener::into_std);
+    let listeners: Vec<_> = listeners
+        .collect::<Result<_, _>>()
+        .map_err(Error::Listener)?;
+    loop {
+        let again = listeners
+            .iter()
+            .map(|listener| TcpListener::from_std(listener.try_clone()?));
+        let again: Vec<_> = again.collect::<Result<_, _>>().map_err(Error::Listener)?;
+        let announce = |announcement: &Ready| {
+            if let Some(ready) = ready.take() {
+                ready(announcement);
+            }
+        };
+        let served = serve(config.clone(), url, again, shutdown.clone(), announce).await?;
+        if served == Served::ToTheEnd || shutdown.is_cancelled() {
+            return Ok(());
+        }
+        tracing::warn!(
+            "this broker was silent for too long and others have taken over; joining the cluster anew"
+        );
+    }
 }
 
 async fn start_embedded(config: &Config) -> Result<Embedded, storage::Error> {
@@ -130,7 +177,7 @@ async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: CancellationToken,
     ready: impl FnOnce(&Ready),
-) -> Result<(), Error> {
+) -> Result<Served, Error> {
     let listening = listeners
         .iter()
         .map(TcpListener::local_addr)
@@ -138,8 +185,17 @@ async fn serve(
         .map_err(Error::Listener)?;
     let port = listening.first().map_or(0, SocketAddr::port);
 
-    let store = Store::open(&database_config(&config, url)).await?;
-    let log = Log::open(store.clone(), Uuid::new_v4(), log_config(&config)).await?;
+    let me = registration(&config, port);
+    let store = Store::open(&database_config(&config, url, me.incarnation)).await?;
+    let (node_id, incarnation) = (me.node_id, me.incarnation);
+    let heartbeat_every = Duration::from_millis(config.broker_heartbeat_interval_ms);
+    let cluster = Cluster::join(store.clone(), me, heartbeat_every).await?;
+    let log = Log::open(store.clone(), node_id, incarnation, log_config(&config)).await;
+    let log = log.map_err(|error| match error {
+        storage::Error::Fenced { .. } => Error::Replaced(node_id),
+        other => Error::Storage(other),
+    })?;
+    cluster.take_over_orphans().await?;
     let limits = Limits::new(&config);
     let connections = limits.connections().clone();
     let settings = Settings::open(store.clone(), &config, connections).await?;
@@ -152,14 +208,21 @@ async fn serve(
         is_private: config.database_url.is_none(),
         cluster_id: store.cluster_id().to_owned(),
     };
-    // A broker that lost its lane stops as if it had been told to.
-    let stopping = shutdown.child_token();
+    // A broker that is out of the cluster stops as if it had been told to, but has nothing to hand over.
+    let (leaving, stopping) = (shutdown.child_token(), CancellationToken::new());
     let groups = Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
+    cluster.begin(&groups).await?;
+    let living = tokio::spawn(cluster.clone().run(
+        catalog.clone(),
+        groups.clone(),
+        leaving.clone(),
+    ));
     let expiring = tokio::spawn(groups.clone().expire_offsets(&config));
     let interval = Duration::from_millis(config.log_retention_check_interval_ms);
     let deleting = tokio::spawn(log.clone().expire(interval));
     let context = Arc::new(Context {
         catalog,
+        cluster: cluster.clone(),
         settings,
         store,
         groups,
@@ -173,42 +236,64 @@ async fn serve(
     });
     let watched = serve_admin(&context, &stopping).await?;
     ready(&announcement);
-    serve_clients(context, &log, listeners, limits).await;
-    for task in [Some(following), Some(expiring), Some(deleting), watched]
-        .into_iter()
-        .flatten()
-    {
-        task.abort();
-    }
+    serve_clients(context, &leaving, listeners, limits).await;
+    let tasks = [
+        Some(following),
+        Some(expiring),
+        Some(deleting),
+        Some(living),
+        watched,
+    ];
+    tasks.into_iter().flatten().for_each(|task| task.abort());
     log.stop().await;
     if shutdown.is_cancelled() {
-        Ok(())
-    } else {
-        Err(Error::TakenOver)
+        cluster.unregister().await;
+        return Ok(Served::ToTheEnd);
+    }
+    match cluster.reason().await {
+        Expelled::Replaced => Err(Error::Replaced(node_id)),
+        Expelled::Silent => Ok(Served::UntilExpelled),
     }
 }
 
-/// Serves connections until the broker is to stop; losing the lane to another broker is a reason to.
+/// Serves connections until the broker is to stop, after it has handed over what it leads, or is out of the cluster.
 async fn serve_clients(
     context: Arc<Context>,
-    log: &Log,
+    leaving: &CancellationToken,
     listeners: Vec<TcpListener>,
     limits: Limits,
 ) {
     let stopping = context.stopping.clone();
+    let (cluster, catalog, groups) = (
+        context.cluster.clone(),
+        context.catalog.clone(),
+        context.groups.clone(),
+    );
     let open = move |peer, local| -> Begin {
         let session = Arc::new(Session::new(context.clone(), peer, local));
         Box::new(move |frame| dispatch::begin(&session, frame))
     };
     let server = Server::new(Box::new(open), limits);
-    let taken_over = async {
-        log.fenced().await;
+    let end = async {
+        tokio::select! {
+            () = leaving.cancelled() => cluster.leave(&catalog, &groups).await,
+            () = cluster.expelled() => {}
+            () = catalog.log().fenced() => {}
+        }
         stopping.cancel();
-        std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = server.run(listeners, &stopping) => {}
-        () = taken_over => {}
+    tokio::join!(server.run(listeners, &stopping), end);
+}
+
+fn registration(config: &Config, port: u16) -> Registration {
+    let endpoint = config.advertised(port, None);
+    Registration {
+        node_id: config.node_id,
+        incarnation: Uuid::new_v4(),
+        host: endpoint.host,
+        port: endpoint.port,
+        rack: config.broker_rack.clone(),
+        session_timeout: Duration::from_millis(config.broker_session_timeout_ms),
     }
 }
 
@@ -233,8 +318,9 @@ async fn serve_admin(
     Ok(Some(tokio::spawn(serving)))
 }
 
-fn database_config(config: &Config, url: &DatabaseUrl) -> DatabaseConfig {
+fn database_config(config: &Config, url: &DatabaseUrl, incarnation: Uuid) -> DatabaseConfig {
     DatabaseConfig {
+        application_name: storage::session_name(incarnation),
         pool_size: config.database_pool_size,
         segment_bytes: config.log_segment_table_bytes,
         segment_age: Duration::from_millis(config.log_segment_table_ms),

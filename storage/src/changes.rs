@@ -15,9 +15,10 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use crate::{Result, Store};
 
 const LISTEN: &str = "listen kafka_topics";
-/// Ids only grow and partitions are never taken away, so every change of topics changes one of the first three; the others
-/// are sums over all settings.
+/// Ids and leader epochs only grow and partitions are never taken away, so every change of topics changes one of the first
+/// four; the others are sums over all settings.
 const STATE: &str = "select count(*), coalesce(sum(id), 0)::int8, coalesce(sum(partitions), 0)::int8, \
+     (select coalesce(sum(leader_epoch), 0) from kafka.topic_partitions)::int8, \
      (select coalesce(sum(hashtext(s.topic || ' ' || s.name || ' ' || s.value)), 0) from kafka.topic_settings s)::int8, \
      (select coalesce(sum(hashtext(s.node_id || ' ' || s.name || ' ' || s.value)), 0) from kafka.broker_settings s)::int8, \
      (select coalesce(sum(hashtext(s.group_id || ' ' || s.name || ' ' || s.value)), 0) from kafka.group_settings s)::int8 \
@@ -46,6 +47,8 @@ pub enum Change {
     },
     /// Settings of brokers or groups.
     ClusterSettings,
+    /// Who leads partitions, coordinates groups, or is in the cluster.
+    Leaders,
     /// Anything: word may have been missed.
     Unknown,
 }
@@ -54,6 +57,9 @@ impl Change {
     fn parse(payload: &str) -> Self {
         if payload == "settings" {
             return Self::ClusterSettings;
+        }
+        if payload == "leaders" {
+            return Self::Leaders;
         }
         let parts = payload.split_once(':');
         if let Some(("settings", id)) = parts {
@@ -77,7 +83,7 @@ pub struct Changes {
 }
 
 /// What every change changes one of, see [`STATE`].
-type State = [i64; 6];
+type State = [i64; 7];
 
 #[derive(Debug)]
 struct Link {
@@ -155,7 +161,7 @@ impl Link {
             client,
             driver,
             notified,
-            state: [0; 6],
+            state: [0; 7],
             look_at: Instant::now() + LOOK_EVERY,
             is_told: false,
         };

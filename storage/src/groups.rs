@@ -52,6 +52,17 @@ pub struct MemberRow {
     pub detail: Vec<u8>,
 }
 
+/// Who coordinates the groups of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardOwner {
+    /// Number of the broker; `None` if nobody does at the moment.
+    pub node_id: Option<i32>,
+    /// Its incarnation.
+    pub owner: Option<Uuid>,
+    /// The shard, and its epoch.
+    pub lease: ShardLease,
+}
+
 /// What a list of groups says of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedGroup {
@@ -65,8 +76,14 @@ pub struct ListedGroup {
     pub protocol_type: Option<String>,
 }
 
-const CLAIM: &str = "update kafka.group_shards set owner = $1, node_id = $2, epoch = epoch + 1, claimed_at = now() \
+/// Those of a living broker are left to it.
+const CLAIM: &str = "update kafka.group_shards s set owner = $1, node_id = $2, epoch = epoch + 1, claimed_at = now() \
+     where ($3::int4[] is null or s.shard = any($3)) and not exists (select from kafka.brokers b where b.incarnation = s.owner \
+         and b.incarnation <> $1 and b.heartbeat > clock_timestamp() - b.session_timeout_ms * interval '1 ms') \
      returning shard, epoch";
+const RELEASE: &str = "update kafka.group_shards s set owner = null, node_id = null, epoch = s.epoch + 1 \
+     from unnest($1::int4[], $2::int4[]) l (shard, epoch) where s.shard = l.shard and s.epoch = l.epoch";
+const SHARDS: &str = "select shard, node_id, owner, epoch from kafka.group_shards order by shard";
 const GROUP: &str = "select group_id, group_type, group_state, epoch, protocol_type, protocol, leader, detail \
      from kafka.groups where group_id = $1";
 const MEMBERS: &str = "select member_id, group_instance_id, client_id, client_host, epoch, detail \
@@ -79,12 +96,16 @@ const FORGET_EMPTY: &str = "delete from kafka.groups g where g.group_state = 'Em
      and g.changed_at <= now() - $1::float8 * interval '1 ms' returning g.group_id";
 
 impl Store {
-    /// Claims all shards for a broker. Waits for writes of the former owner that are under way; later ones do nothing.
-    /// In order of the shards, which are numbered from 0.
-    pub async fn claim_group_shards(&self, owner: Uuid) -> Result<Vec<ShardLease>> {
+    /// Claims shards, or all, for a broker; those of other living brokers are not claimed. Waits for writes of a former owner
+    /// that are under way; later ones do nothing. In order of the shards, which are numbered from 0.
+    pub async fn claim_group_shards(
+        &self,
+        owner: Uuid,
+        shards: Option<&[i32]>,
+    ) -> Result<Vec<ShardLease>> {
         let client = self.client().await?;
         let node_id = self.inner.config.node_id;
-        let rows = client.query(CLAIM, &[&owner, &node_id]).await?;
+        let rows = client.query(CLAIM, &[&owner, &node_id, &shards]).await?;
         let mut leases: Vec<ShardLease> = rows
             .iter()
             .map(|row| ShardLease {
@@ -94,6 +115,36 @@ impl Store {
             .collect();
         leases.sort_unstable_by_key(|lease| lease.shard);
         Ok(leases)
+    }
+
+    /// Gives shards up, so that another broker can claim them; what is written with these leases from now on does nothing.
+    pub async fn release_group_shards(&self, leases: &[ShardLease]) -> Result<()> {
+        let (shards, epochs): (Vec<i32>, Vec<i32>) = leases
+            .iter()
+            .map(|lease| (lease.shard, lease.epoch))
+            .unzip();
+        let client = self.client().await?;
+        client.execute(RELEASE, &[&shards, &epochs]).await?;
+        client
+            .query("select pg_notify('kafka_topics', 'leaders')", &[])
+            .await?;
+        Ok(())
+    }
+
+    /// Who has which shard, in order of the shards.
+    pub async fn group_shards(&self) -> Result<Vec<ShardOwner>> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(SHARDS).await?;
+        let rows = client.query(&statement, &[]).await?;
+        let owner = |row: &Row| ShardOwner {
+            node_id: row.get(1),
+            owner: row.get(2),
+            lease: ShardLease {
+                shard: row.get(0),
+                epoch: row.get(3),
+            },
+        };
+        Ok(rows.iter().map(owner).collect())
     }
 
     /// A group with its members, by their ids.

@@ -3,6 +3,7 @@
 //!
 //! Start with [`Store`]; [`embedded::Embedded`] runs a private PostgreSQL for it.
 
+mod brokers;
 mod changes;
 mod chunks;
 mod cleaning;
@@ -25,11 +26,12 @@ mod store;
 mod topics;
 mod writer;
 
+pub use brokers::{BrokerRow, LaneLoad, Registration, Takeover, session_name};
 pub use changes::{Change, Changes};
 pub use error::{Error, Outcome};
 pub use group_offsets::CommittedOffset;
 pub use group_writer::{GroupChange, GroupWrite, GroupWriter, OffsetWrite};
-pub use groups::{GroupRow, ListedGroup, MemberRow, ShardLease};
+pub use groups::{GroupRow, ListedGroup, MemberRow, ShardLease, ShardOwner};
 pub use inspect::{Health, OldTransaction, Pulse, SegmentPart, SegmentState};
 pub use lanes::{LaneLease, LaneState};
 pub use producers::{Checkpoint, TimeMark};

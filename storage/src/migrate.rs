@@ -16,6 +16,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0004_settings",
         include_str!("../migrations/0004_settings.sql"),
     ),
+    (
+        "0005_brokers",
+        include_str!("../migrations/0005_brokers.sql"),
+    ),
 ];
 
 /// Any number that other users of the database are unlikely to lock.

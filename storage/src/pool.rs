@@ -31,7 +31,7 @@ pub(crate) fn parse(config: &DatabaseConfig) -> Result<Config> {
     let mut parsed = Config::from_str(&config.url)
         .map_err(|e| Error::Setup(format!("the database URL is not valid: {}", describe(&e))))?;
     if parsed.get_application_name().is_none() {
-        parsed.application_name("pg_kafka");
+        parsed.application_name(&config.application_name);
     }
     if parsed.get_connect_timeout().is_none() {
         parsed.connect_timeout(CONNECT_TIMEOUT);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use crate::{DatabaseConfig, Error, LaneLease, Result, Store, cleaning};
 
@@ -25,6 +25,8 @@ const SEALED: &str = "update kafka.segments set state = 'sealed', sealed_at = no
      bytes = pg_relation_size(('kafka.' || table_name)::regclass) where segment_id = $1";
 const UNFROZEN: &str = "select segment_id from kafka.segments \
      where lane_id = $1 and state = 'sealed' and frozen_at is null order by segment_id";
+const UNWEIGHED: &str = "select g.segment_id from kafka.segments g where g.lane_id = $1 and g.state = 'sealed' \
+     and exists (select from kafka.segment_partitions s where s.segment_id = g.segment_id and s.bytes = 0)";
 const FROZEN: &str = "update kafka.segments set frozen_at = now() where segment_id = $1";
 /// Sealed segments whose partitions are gone or begin after them.
 const EXPIRED: &str = "select g.segment_id from kafka.segments g where g.lane_id = $1 and g.state = 'sealed' \
@@ -53,8 +55,22 @@ pub(crate) fn create_table(segment_id: i32) -> String {
     )
 }
 
+/// When the bytes of each partition in a sealed segment are summed up, which reads all its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weigh {
+    Now,
+    /// By the keeper of its lane; 0 stands in `bytes` until then.
+    Later,
+}
+
 /// Hops from partition to partition along the primary key, which needs no sort and little memory.
-fn record_contents(segment_id: i32) -> String {
+fn record_contents(segment_id: i32, weigh: Weigh) -> String {
+    let bytes = match weigh {
+        Weigh::Now => format!(
+            "(select sum(octet_length(data)) from kafka.log_{segment_id} l where l.part = p.part)"
+        ),
+        Weigh::Later => "0".to_owned(),
+    };
     format!(
         "with recursive p (part) as (
              (select part from kafka.log_{segment_id} order by part limit 1)
@@ -66,8 +82,16 @@ fn record_contents(segment_id: i32) -> String {
          select {segment_id}, p.part,
              (select base from kafka.log_{segment_id} l where l.part = p.part order by base limit 1),
              (select base + span + 1 from kafka.log_{segment_id} l where l.part = p.part order by base desc limit 1),
-             (select sum(octet_length(data)) from kafka.log_{segment_id} l where l.part = p.part)
+             {bytes}
          from p where p.part is not null"
+    )
+}
+
+fn weigh(segment_id: i32) -> String {
+    format!(
+        "update kafka.segment_partitions s set bytes = \
+             (select sum(octet_length(data)) from kafka.log_{segment_id} l where l.part = s.part) \
+         where s.segment_id = {segment_id} and s.bytes = 0"
     )
 }
 
@@ -135,7 +159,7 @@ async fn found(client: &Client, id: i32) -> Result<OpenSegment> {
     })
 }
 
-async fn open_segments(client: &Client, lease: &LaneLease) -> Result<Vec<i32>> {
+pub(crate) async fn open_segments(client: &Client, lease: &LaneLease) -> Result<Vec<i32>> {
     let rows = client.query(OPEN, &[&lease.lane_id]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
@@ -148,11 +172,7 @@ async fn is_empty(client: &Client, segment_id: i32) -> Result<bool> {
 async fn create(client: &mut Client, lease: &LaneLease) -> Result<i32> {
     let transaction = client.transaction().await?;
     lease.committed_flushes(&transaction).await?;
-    let id: i32 = transaction
-        .query_one(REGISTER, &[&lease.lane_id])
-        .await?
-        .get(0);
-    transaction.batch_execute(&create_table(id)).await?;
+    let id = fresh(&transaction, lease.lane_id).await?;
     transaction.commit().await?;
     tracing::debug!(lane_id = lease.lane_id, segment_id = id, "segment made");
     Ok(id)
@@ -161,21 +181,46 @@ async fn create(client: &mut Client, lease: &LaneLease) -> Result<i32> {
 async fn seal(client: &mut Client, lease: &LaneLease, segment_id: i32) -> Result<()> {
     let transaction = client.transaction().await?;
     // A claim locks the same row before it commits: either it waits for this seal, or the epoch below is the new one.
-    if transaction
-        .query_opt(SEAL_LOCK, &[&segment_id])
-        .await?
-        .is_none()
-    {
+    let is_open = transaction.query_opt(SEAL_LOCK, &[&segment_id]).await?;
+    if is_open.is_none() {
         return Ok(());
     }
     lease.committed_flushes(&transaction).await?;
-    transaction
-        .batch_execute(&record_contents(segment_id))
-        .await?;
-    transaction.execute(SEALED, &[&segment_id]).await?;
+    seal_locked(&transaction, segment_id, Weigh::Now).await?;
     transaction.commit().await?;
     tracing::debug!(lane_id = lease.lane_id, segment_id, "segment sealed");
     Ok(())
+}
+
+async fn seal_locked(transaction: &Transaction<'_>, segment_id: i32, weigh: Weigh) -> Result<()> {
+    transaction
+        .batch_execute(&record_contents(segment_id, weigh))
+        .await?;
+    transaction.execute(SEALED, &[&segment_id]).await?;
+    Ok(())
+}
+
+/// Seals all segments of a lane that are open, the one in use and the empty ones too. The transaction must hold the lane's row.
+pub(crate) async fn seal_all(
+    transaction: &Transaction<'_>,
+    lane_id: i32,
+    weigh: Weigh,
+) -> Result<()> {
+    for row in transaction.query(OPEN, &[&lane_id]).await? {
+        let segment_id: i32 = row.get(0);
+        let is_open = transaction.query_opt(SEAL_LOCK, &[&segment_id]).await?;
+        if is_open.is_some() {
+            seal_locked(transaction, segment_id, weigh).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A new open segment of a lane, for who holds the lane's row.
+pub(crate) async fn fresh(transaction: &Transaction<'_>, lane_id: i32) -> Result<i32> {
+    let id: i32 = transaction.query_one(REGISTER, &[&lane_id]).await?.get(0);
+    transaction.batch_execute(&create_table(id)).await?;
+    Ok(id)
 }
 
 /// Marks the rows as visible to all for good while their pages are still in the checkpoint cycle that wrote them;
@@ -286,6 +331,9 @@ impl Keeper {
         self.next.send_replace(ahead);
         for &id in open.iter().filter(|&&id| id < in_use) {
             seal(client, lease, id).await?;
+        }
+        for row in client.query(UNWEIGHED, &[&lease.lane_id]).await? {
+            client.batch_execute(&weigh(row.get(0))).await?;
         }
         cleaning::rescue(client, lease).await?;
         for row in client.query(EXPIRED, &[&lease.lane_id]).await? {

@@ -29,6 +29,8 @@ pub struct DatabaseConfig {
     pub segment_bytes: u64,
     /// A segment table is rolled by the first flush after this time since its first one.
     pub segment_age: Duration,
+    /// Name of the sessions, where the URL gives none.
+    pub application_name: String,
     /// The broker's number, shown to readers of `kafka.partitions` as the leader.
     pub node_id: i32,
     /// The most partitions a topic made or grown by SQL may have.
@@ -46,6 +48,7 @@ impl DatabaseConfig {
             statement_timeout: Duration::from_secs(30),
             segment_bytes: 512 << 20,
             segment_age: Duration::from_secs(6 * 60 * 60),
+            application_name: "pg_kafka".to_owned(),
             node_id: 1,
             max_partitions_per_topic: 10_000,
         }

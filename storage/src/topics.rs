@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
@@ -46,7 +47,7 @@ pub struct NewTopic {
     pub topic_id: Uuid,
     /// Number of partitions, at least 1.
     pub partitions: i32,
-    /// Lanes to deal the partitions to: partition `i` gets `lanes[i % lanes.len()]`. Not empty.
+    /// Lanes to deal the partitions to: partition `i` gets `lanes[i % lanes.len()]`. Empty: those of all brokers that live.
     pub lanes: Vec<i32>,
     /// Settings as name and value.
     pub settings: Vec<(String, String)>,
@@ -125,10 +126,10 @@ impl Store {
     /// Creates the topics in one transaction and answers each in the order asked: the topic, or `Exists`.
     pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<Vec<Result<Topic>>> {
         for topic in topics {
-            if topic.lanes.is_empty() || topic.partitions < 1 {
+            if topic.partitions < 1 {
                 return Err(Error::bug(
                     "creating a topic",
-                    format!("{} has no lane or no partition", topic.name),
+                    format!("{} has no partition", topic.name),
                 ));
             }
         }
@@ -163,7 +164,8 @@ impl Store {
         Ok(ids.iter().map(answer).collect())
     }
 
-    /// Grows topic `id` to `total` partitions and returns all of them; new partition `i` gets `lanes[i % lanes.len()]`.
+    /// Grows topic `id` to `total` partitions and returns all of them; new partition `i` gets `lanes[i % lanes.len()]`, or that
+    /// of a broker that lives if there are none.
     ///
     /// Errors: `NotFound`, `Exists` when it has `total` partitions or more.
     pub async fn create_partitions(
@@ -172,9 +174,6 @@ impl Store {
         total: i32,
         lanes: &[i32],
     ) -> Result<Vec<PartitionRow>> {
-        if lanes.is_empty() {
-            return Err(Error::bug("creating partitions", "no lane given"));
-        }
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         // The topic's row lock keeps two callers from adding the same partition.
@@ -187,9 +186,11 @@ impl Store {
                 "topic {name} with {count} partitions"
             )));
         }
-        transaction
-            .query(INSERT_PARTITIONS, &[&id, &count, &total, &lanes])
-            .await?;
+        if !lanes.is_empty() {
+            transaction
+                .query(INSERT_PARTITIONS, &[&id, &count, &total, &lanes])
+                .await?;
+        }
         transaction.execute(GROW_TOPIC, &[&id, &total]).await?;
         let rows = transaction.query(PARTITIONS_OF, &[&id]).await?;
         transaction.commit().await?;
@@ -208,12 +209,18 @@ async fn create_topic(transaction: &Transaction<'_>, topic: &NewTopic) -> Result
         return Ok(Err(Error::Exists(format!("topic {}", topic.name))));
     };
     let id: i32 = row.get(0);
-    let rows = transaction
-        .query(
-            INSERT_PARTITIONS,
-            &[&id, &0, &topic.partitions, &topic.lanes],
-        )
-        .await?;
+    let rows = match topic.lanes.is_empty() {
+        true => transaction.query(PARTITIONS_OF, &[&id]).await?,
+        false => {
+            let partitions = [
+                &id as &(dyn ToSql + Sync),
+                &0,
+                &topic.partitions,
+                &topic.lanes,
+            ];
+            transaction.query(INSERT_PARTITIONS, &partitions).await?
+        }
+    };
     let mut partitions: Vec<PartitionRow> = rows.iter().map(partition_row).collect();
     partitions.sort_by_key(|partition| partition.index);
     let mut settings = topic.settings.clone();

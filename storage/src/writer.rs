@@ -4,6 +4,8 @@
 //! epoch of the lease and the expected `flush_seq`. After a lost connection the same flush is sent again: if it had been
 //! committed, or is committed while we wait for the row, the update finds nothing and the row tells.
 
+mod handover;
+
 use std::pin::pin;
 use std::time::Duration;
 
@@ -82,6 +84,8 @@ pub struct LaneWriter {
     /// The session to end before a flush in doubt is sent again.
     former_session: Option<Session>,
     pending: Option<Pending>,
+    /// A handover may have been committed.
+    is_handing_over: bool,
     current: watch::Sender<i32>,
     next: watch::Receiver<i32>,
     keeper: JoinHandle<()>,
@@ -170,6 +174,7 @@ impl Store {
             link: Some(link),
             former_session: None,
             pending: None,
+            is_handing_over: false,
             current,
             next,
             keeper,

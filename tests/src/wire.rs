@@ -99,6 +99,9 @@ pub fn frame(bytes: &[u8]) -> Vec<u8> {
     [&size.to_be_bytes(), bytes].concat()
 }
 
+/// NOT_LEADER_OR_FOLLOWER
+const NOT_LEADER: i16 = 6;
+
 impl Connection {
     /// Connects.
     ///
@@ -193,7 +196,9 @@ impl Connection {
         assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0]);
         for partition in 0..partitions {
             crate::wait_for("the new topic", LIMIT, || {
-                (self.list_offset(name, partition, -1).0 == 0).then_some(())
+                // Of a cluster, another broker may lead it.
+                let error = self.list_offset(name, partition, -1).0;
+                matches!(error, 0 | NOT_LEADER).then_some(())
             });
         }
         response.topics[0].topic_id

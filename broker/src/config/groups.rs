@@ -78,7 +78,7 @@ impl FromStr for MigrationPolicy {
 
 impl Config {
     /// Least values are not above the largest, and what lies between them does.
-    pub(super) fn check_groups(&self) -> Result<(), ConfigError> {
+    pub(super) fn check_spans(&self) -> Result<(), ConfigError> {
         let session =
             self.group_consumer_min_session_timeout_ms..=self.group_consumer_max_session_timeout_ms;
         let heartbeat = self.group_consumer_min_heartbeat_interval_ms
@@ -95,6 +95,10 @@ impl Config {
             (
                 heartbeat.contains(&self.group_consumer_heartbeat_interval_ms),
                 "group.consumer.heartbeat.interval.ms must lie between group.consumer.min.heartbeat.interval.ms and group.consumer.max.heartbeat.interval.ms",
+            ),
+            (
+                self.broker_heartbeat_interval_ms < self.broker_session_timeout_ms,
+                "broker.heartbeat.interval.ms must be below broker.session.timeout.ms",
             ),
             (
                 self.group_consumer_heartbeat_interval_ms < self.group_consumer_session_timeout_ms,
@@ -131,10 +135,10 @@ mod tests {
         let refused = |change: fn(&mut Config), text: &str| {
             let mut config = Config::default();
             change(&mut config);
-            let error = config.check_groups().unwrap_err().to_string();
+            let error = config.check_spans().unwrap_err().to_string();
             assert!(error.starts_with(text), "{error}");
         };
-        Config::default().check_groups().unwrap();
+        Config::default().check_spans().unwrap();
         refused(
             |c| c.group_min_session_timeout_ms = 2_000_000,
             "group.min.session",

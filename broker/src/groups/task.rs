@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::ErrorCode;
-use storage::{GroupChange, GroupWrite, OffsetWrite};
+use storage::{GroupChange, GroupWrite, OffsetWrite, ShardLease};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Groups;
 use super::consumer::{ConsumerDescription, ConsumerHeartbeat, HeartbeatAnswer};
@@ -64,8 +65,27 @@ pub(crate) enum Event {
 /// Something to be done when what the step changed is written.
 type Delivery = Box<dyn FnOnce() + Send>;
 
+/// By what right a task owns its group.
+#[derive(Debug)]
+pub(super) struct Right {
+    pub(super) lease: ShardLease,
+    /// Cancelled when the right is given up.
+    pub(super) resigning: CancellationToken,
+}
+
+/// Why a task ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Unused,
+    /// It could not be loaded or written.
+    Broken,
+    /// Another broker is to coordinate the group.
+    Resigned,
+}
+
 #[derive(Debug)]
 struct Task {
+    right: Right,
     groups: Arc<Groups>,
     group_id: Arc<str>,
     group: Group,
@@ -78,12 +98,14 @@ struct Task {
 pub(super) async fn run(
     groups: Arc<Groups>,
     group_id: Arc<str>,
+    right: Right,
     mut events: mpsc::Receiver<Event>,
 ) {
     let loaded = load(&groups, &group_id).await;
-    let is_whole = match loaded {
+    let end = match loaded {
         Ok(group) => {
             let mut task = Task {
+                right,
                 groups: groups.clone(),
                 group_id: group_id.clone(),
                 group,
@@ -95,13 +117,21 @@ pub(super) async fn run(
         }
         Err(reason) => {
             tracing::warn!(group = &*group_id, reason, "a group could not be loaded");
-            false
+            match right.resigning.is_cancelled() {
+                true => End::Resigned,
+                false => End::Broken,
+            }
         }
     };
-    if !is_whole {
-        groups.tasks().remove(&group_id);
-        groups.restore_later(group_id);
-        return;
+    match end {
+        // Who waits is told that another broker coordinates.
+        End::Resigned => return,
+        End::Broken => {
+            groups.tasks().remove(&group_id);
+            groups.restore_later(group_id);
+            return;
+        }
+        End::Unused => {}
     }
     // What came in the meantime goes to the next task.
     events.close();
@@ -120,13 +150,13 @@ async fn load(groups: &Groups, group_id: &Arc<str>) -> Result<Group, String> {
 }
 
 impl Task {
-    /// True when the group is not used any more, false when it could not be written.
-    async fn serve(&mut self, events: &mut mpsc::Receiver<Event>) -> bool {
+    async fn serve(&mut self, events: &mut mpsc::Receiver<Event>) -> End {
         let mut idle_since = Instant::now();
         loop {
             let wake_at = self.wake_at(idle_since);
             let event = tokio::select! {
                 biased;
+                () = self.right.resigning.cancelled() => return End::Resigned,
                 event = events.recv() => event,
                 () = tokio::time::sleep_until(wake_at) => None,
             };
@@ -135,7 +165,10 @@ impl Task {
                 idle_since = Instant::now();
             }
             if self.step(event).await.is_break() {
-                return false;
+                return match self.right.resigning.is_cancelled() {
+                    true => End::Resigned,
+                    false => End::Broken,
+                };
             }
             let is_over = match self.group.machine() {
                 Machine::None => true,
@@ -149,8 +182,11 @@ impl Task {
             if is_over {
                 let mut tasks = self.groups.tasks();
                 if events.is_empty() {
-                    tasks.remove(&self.group_id);
-                    return true;
+                    // After a resignation the task there is another one.
+                    if !self.right.resigning.is_cancelled() {
+                        tasks.remove(&self.group_id);
+                    }
+                    return End::Unused;
                 }
             }
         }
@@ -217,7 +253,7 @@ impl Task {
     fn to_write(&self, change: GroupChange) -> GroupWrite {
         GroupWrite {
             group_id: self.group_id.to_string(),
-            lease: self.groups.lease(&self.group_id),
+            lease: self.right.lease,
             change,
         }
     }

@@ -86,12 +86,28 @@ async fn grow(
     if patience.is_zero() {
         return Err(Failure::of(ErrorCode::RequestTimedOut));
     }
-    match tokio::time::timeout(patience, context.catalog.grow(topic, wanted.count)).await {
+    let leaders = leaders(wanted, present);
+    let grown = context.catalog.grow(topic, wanted.count, leaders);
+    match tokio::time::timeout(patience, grown).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(storage::Error::Exists(_))) => Err(Failure::of(ErrorCode::InvalidPartitions)),
         Ok(Err(error)) => Err(Failure::from(&error)),
         Err(_) => Err(Failure::of(ErrorCode::RequestTimedOut)),
     }
+}
+
+/// The first broker of each new partition, so that partition `i` finds its own at `i` modulo their number; empty if none are
+/// given.
+fn leaders(wanted: &CreatePartitionsTopic<'_>, present: i32) -> Vec<i32> {
+    let assignments = wanted.assignments.iter().flatten();
+    let mut leaders: Vec<i32> = assignments
+        .filter_map(|assignment| assignment.broker_ids.iter().next())
+        .collect();
+    if !leaders.is_empty() {
+        let shift = usize::try_from(present).unwrap_or(0) % leaders.len();
+        leaders.rotate_right(shift);
+    }
+    leaders
 }
 
 fn check(
@@ -126,8 +142,9 @@ fn check(
         );
         return Err(Failure::new(ErrorCode::InvalidReplicaAssignment, text));
     }
+    let brokers = context.cluster.view().node_ids();
     for assignment in assignments {
-        topic_rules::check_replicas(assignment.broker_ids.iter(), context.config.node_id)?;
+        topic_rules::check_replicas(assignment.broker_ids.iter(), &brokers)?;
     }
     Ok(())
 }

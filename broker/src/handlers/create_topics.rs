@@ -127,7 +127,22 @@ fn judge(
         name: topic.name.to_string(),
         partitions,
         settings,
+        leaders: leaders(topic),
     })
+}
+
+/// The first broker of each assigned partition, in order of the partitions.
+fn leaders(topic: &CreatableTopic<'_>) -> Vec<i32> {
+    let mut assigned: Vec<(i32, Option<i32>)> = topic
+        .assignments
+        .iter()
+        .map(|each| (each.partition_index, each.broker_ids.iter().next()))
+        .collect();
+    assigned.sort_unstable();
+    assigned
+        .into_iter()
+        .filter_map(|(_, leader)| leader)
+        .collect()
 }
 
 /// How many partitions the topic gets.
@@ -147,13 +162,15 @@ fn partitions(context: &Context, topic: &CreatableTopic<'_>) -> Result<i32, Fail
             return unset("numPartitions");
         }
         let indexes = topic.assignments.iter().map(|each| each.partition_index);
+        let brokers = context.cluster.view().node_ids();
         let count = topic_rules::check_assigned_partitions(indexes)?;
         for each in &topic.assignments {
-            topic_rules::check_replicas(each.broker_ids.iter(), config.node_id)?;
+            topic_rules::check_replicas(each.broker_ids.iter(), &brokers)?;
         }
         return check_count(count, config);
     }
-    topic_rules::check_replication_factor(topic.replication_factor)?;
+    let brokers = context.cluster.view().brokers.len();
+    topic_rules::check_replication_factor(topic.replication_factor, brokers)?;
     match topic.num_partitions {
         -1 => Ok(config.num_partitions),
         count @ 1.. => check_count(count, config),

@@ -25,18 +25,18 @@ pub(crate) async fn handle<'a>(
             ..DescribeClusterResponse::default()
         };
     }
-    let endpoint = context.advertised(&request.session);
-    let broker = DescribeClusterBroker {
-        broker_id: context.config.node_id,
-        host: endpoint.host.into(),
-        port: i32::from(endpoint.port),
-        rack: context.config.broker_rack.clone().map(Into::into),
+    let nodes = context.nodes(&request.session).into_iter();
+    let brokers = nodes.map(|node| DescribeClusterBroker {
+        broker_id: node.node_id,
+        host: node.host.into(),
+        port: node.port,
+        rack: node.rack.map(Into::into),
         ..DescribeClusterBroker::default()
-    };
+    });
     let mut response = DescribeClusterResponse {
         cluster_id: context.store.cluster_id().to_owned().into(),
-        controller_id: context.config.node_id,
-        brokers: vec![broker],
+        controller_id: context.cluster.view().controller_id(),
+        brokers: brokers.collect(),
         ..DescribeClusterResponse::default()
     };
     if body.include_cluster_authorized_operations {

@@ -10,6 +10,7 @@ use protocol::messages::describe_log_dirs_response::{
 };
 use protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
+use crate::catalog::Topic;
 use crate::context::{Context, Request};
 use crate::error::Failure;
 use crate::log::Partition;
@@ -28,7 +29,8 @@ pub(crate) async fn handle<'a>(
         log_dir: directory(context).into(),
         ..DescribeLogDirsResult::default()
     };
-    let ids: Option<Vec<i32>> = body.topics.is_some().then(|| {
+    let is_alone = context.cluster.view().brokers.len() <= 1;
+    let ids: Option<Vec<i32>> = (body.topics.is_some() || !is_alone).then(|| {
         wanted
             .values()
             .flatten()
@@ -53,15 +55,20 @@ fn directory(context: &Context) -> String {
     path.map_or_else(|_| DATABASE.to_owned(), |path| path.display().to_string())
 }
 
-/// The partitions that are asked for and are there, by topic.
+/// The partitions that are asked for and led by this broker, by topic.
 fn wanted(
     context: &Context,
     body: &DescribeLogDirsRequest<'_>,
 ) -> BTreeMap<Arc<str>, Vec<Arc<Partition>>> {
     let Some(topics) = &body.topics else {
         let all = context.catalog.all().into_iter();
+        let led = |topic: &Topic| {
+            let partitions = topic.partitions.iter();
+            partitions.filter(|p| p.is_led()).cloned().collect()
+        };
         return all
-            .map(|topic| (topic.name.clone(), topic.partitions.clone()))
+            .map(|topic| (topic.name.clone(), led(&topic)))
+            .filter(|(_, led): &(_, Vec<_>)| !led.is_empty())
             .collect();
     };
     let mut wanted: BTreeMap<Arc<str>, BTreeMap<i32, Arc<Partition>>> = BTreeMap::new();
@@ -71,6 +78,7 @@ fn wanted(
         };
         let partitions = asked.partitions.iter();
         let found = partitions.filter_map(|index| Some((index, topic.partition(index)?.clone())));
+        let found = found.filter(|(_, partition)| partition.is_led());
         wanted.entry(topic.name.clone()).or_default().extend(found);
     }
     let in_order = |(name, found): (Arc<str>, BTreeMap<i32, Arc<Partition>>)| {

@@ -1,5 +1,5 @@
-//! DescribeQuorum (key 55), v0-v2: who decides about the cluster. That is PostgreSQL, through the broker that owns the lane: it is
-//! the leader, the lane's epoch is the leader's, and its flushes are the log.
+//! DescribeQuorum (key 55), v0-v2: who decides about the cluster. That is PostgreSQL, and all brokers through it: the one that is
+//! shown as the controller is the leader, its lane's epoch is the leader's, and its flushes are the log; the others observe.
 //!
 //! v1: when replicas fetched last (KIP-836). v2: error texts, nodes and their listeners (KIP-853).
 
@@ -13,7 +13,7 @@ use storage::LaneState;
 
 use crate::context::Request;
 use crate::error::Failure;
-use crate::log::{LANE, now_ms};
+use crate::log::now_ms;
 
 /// Kafka's name for the one log that has a quorum.
 const METADATA: &str = "__cluster_metadata";
@@ -34,35 +34,46 @@ pub(crate) async fn handle<'a>(
             };
         }
     };
-    let lane = lanes.into_iter().find(|lane| lane.lane_id == LANE);
+    let view = context.cluster.view();
+    let leader_id = view.controller_id();
+    let lane = lanes.iter().find(|lane| lane.lane_id == leader_id);
+    let others = lanes.iter().filter(|lane| lane.lane_id != leader_id);
+    let others = others.filter(|lane| view.broker(lane.lane_id).is_some());
+    let others: Vec<&LaneState> = others.collect();
     let topics = body.topics.into_iter();
-    let topics = topics.map(|topic| answer(topic, lane.as_ref(), request.version));
+    let topics = topics.map(|topic| answer(topic, lane, &others, request.version));
     let mut response = DescribeQuorumResponse {
         topics: topics.collect(),
         error_message: None,
         ..DescribeQuorumResponse::default()
     };
     if request.version >= 2 {
-        let endpoint = context.advertised(&request.session);
-        response.nodes = vec![Node {
-            node_id: context.config.node_id,
+        let nodes = context.nodes(&request.session).into_iter();
+        let nodes = nodes.map(|node| Node {
+            node_id: node.node_id,
             listeners: vec![Listener {
                 name: "PLAINTEXT".into(),
-                host: endpoint.host.into(),
-                port: endpoint.port,
+                host: node.host.into(),
+                port: u16::try_from(node.port).unwrap_or(0),
                 ..Listener::default()
             }],
             ..Node::default()
-        }];
+        });
+        response.nodes = nodes.collect();
     }
     response
 }
 
-fn answer<'a>(topic: AskedTopic<'a>, lane: Option<&LaneState>, version: i16) -> TopicData<'a> {
+fn answer<'a>(
+    topic: AskedTopic<'a>,
+    lane: Option<&LaneState>,
+    others: &[&LaneState],
+    version: i16,
+) -> TopicData<'a> {
     let partitions = topic.partitions.iter().map(|asked| {
         let is_metadata = topic.topic_name == METADATA && asked.partition_index == 0;
         match lane.filter(|_| is_metadata) {
-            Some(lane) => state(lane, version),
+            Some(lane) => state(lane, others, version),
             None => PartitionData {
                 partition_index: asked.partition_index,
                 error_code: ErrorCode::UnknownTopicOrPartition.code(),
@@ -78,23 +89,24 @@ fn answer<'a>(topic: AskedTopic<'a>, lane: Option<&LaneState>, version: i16) -> 
     }
 }
 
-fn state<'a>(lane: &LaneState, version: i16) -> PartitionData<'a> {
-    let leader_id = lane.node_id.unwrap_or(-1);
+fn state<'a>(lane: &LaneState, others: &[&LaneState], version: i16) -> PartitionData<'a> {
     // What has no replicas is never behind.
     let caught_up_ms = if version >= 1 { now_ms() } else { -1 };
+    let replica = |replica_id: i32| ReplicaState {
+        replica_id,
+        log_end_offset: lane.flush_seq,
+        last_fetch_timestamp: caught_up_ms,
+        last_caught_up_timestamp: caught_up_ms,
+        ..ReplicaState::default()
+    };
     PartitionData {
         partition_index: 0,
         error_message: None,
-        leader_id,
+        leader_id: lane.lane_id,
         leader_epoch: lane.epoch,
         high_watermark: lane.flush_seq,
-        current_voters: vec![ReplicaState {
-            replica_id: leader_id,
-            log_end_offset: lane.flush_seq,
-            last_fetch_timestamp: caught_up_ms,
-            last_caught_up_timestamp: caught_up_ms,
-            ..ReplicaState::default()
-        }],
+        current_voters: vec![replica(lane.lane_id)],
+        observers: others.iter().map(|other| replica(other.lane_id)).collect(),
         ..PartitionData::default()
     }
 }

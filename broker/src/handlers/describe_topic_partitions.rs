@@ -103,17 +103,24 @@ fn page(
     from: usize,
     most: usize,
 ) -> Vec<DescribeTopicPartitionsResponsePartition<'static>> {
-    let node_id = context.config.node_id;
+    let view = context.cluster.view();
     let partitions = topic.partitions.iter().skip(from).take(most);
-    let partitions = partitions.map(|partition| DescribeTopicPartitionsResponsePartition {
-        partition_index: partition.index(),
-        leader_id: node_id,
-        leader_epoch: partition.leader_epoch(),
-        replica_nodes: vec![node_id].into(),
-        isr_nodes: vec![node_id].into(),
-        eligible_leader_replicas: Some(Vec::new().into()),
-        last_known_elr: Some(Vec::new().into()),
-        ..DescribeTopicPartitionsResponsePartition::default()
+    let partitions = partitions.map(|partition| {
+        let leader = partition.leader();
+        let (leader_id, error) = view.leader(leader.node_id);
+        let offline = error.map(|_| leader.node_id);
+        DescribeTopicPartitionsResponsePartition {
+            error_code: error.map_or(0, ErrorCode::code),
+            partition_index: partition.index(),
+            leader_id,
+            leader_epoch: leader.epoch,
+            replica_nodes: vec![leader.node_id].into(),
+            isr_nodes: vec![leader.node_id].into(),
+            eligible_leader_replicas: Some(Vec::new().into()),
+            last_known_elr: Some(Vec::new().into()),
+            offline_replicas: offline.into_iter().collect::<Vec<_>>().into(),
+            ..DescribeTopicPartitionsResponsePartition::default()
+        }
     });
     partitions.collect()
 }

@@ -47,15 +47,24 @@ fn find<'a>(request: &Request, key_type: i8, key: &str) -> Coordinator<'a> {
     }
 }
 
-/// The broker that coordinates what is named `key`: this one, as one broker serves a database. What groups store is fenced by
-/// the epoch of its owner in `kafka.group_shards`, whoever that is.
-fn coordinator_of<'a>(request: &Request, _key: &str) -> Coordinator<'a> {
+/// The broker that coordinates what is named `key`. What is stored is fenced by the epoch of the owner in
+/// `kafka.group_shards`, whoever is told here.
+fn coordinator_of<'a>(request: &Request, key: &str) -> Coordinator<'a> {
     let context = request.context();
-    let address = context.advertised(&request.session);
+    let node_id = context.cluster.view().coordinator(key);
+    let Some(node) = node_id.and_then(|id| context.node(&request.session, id)) else {
+        return Coordinator {
+            error_code: ErrorCode::CoordinatorNotAvailable.code(),
+            error_message: Some("The coordinator is not available.".into()),
+            node_id: -1,
+            port: -1,
+            ..Coordinator::default()
+        };
+    };
     Coordinator {
-        node_id: context.config.node_id,
-        host: address.host.into(),
-        port: i32::from(address.port),
+        node_id: node.node_id,
+        host: node.host.into(),
+        port: node.port,
         // The texts that Kafka gives for success.
         error_message: Some(if request.version < 4 { "NONE" } else { "" }.into()),
         ..Coordinator::default()

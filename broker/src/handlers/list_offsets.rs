@@ -120,6 +120,9 @@ async fn find(partition: &Partition, timestamp: i64) -> Result<Found, ReadError>
         leader_epoch: partition.leader_epoch(),
         ..NOTHING
     };
+    if !partition.is_led() {
+        return Err(ReadError::NotLeader);
+    }
     let offsets = partition.offsets();
     let record = match timestamp {
         LATEST => return Ok(edge(offsets.high_watermark)),

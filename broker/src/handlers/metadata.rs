@@ -1,4 +1,4 @@
-//! Metadata (key 3), v0-v13: the broker, the topics and who leads their partitions, which is always this broker.
+//! Metadata (key 3), v0-v13: the brokers, the topics and who leads their partitions.
 //!
 //! v0: an empty list asks for all topics; v1 and later: null does, and empty asks for none. v4: whether unknown topics may
 //! be created. v8: authorized operations (KIP-430). v10, v12: topic ids (KIP-516).
@@ -55,9 +55,9 @@ pub(crate) async fn handle<'a>(
         }
     };
     let mut response = MetadataResponse {
-        brokers: vec![broker(request)],
+        brokers: brokers(request),
         cluster_id: Some(context.store.cluster_id().to_owned().into()),
-        controller_id: context.config.node_id,
+        controller_id: context.cluster.view().controller_id(),
         cluster_authorized_operations: NO_OPERATIONS,
         topics,
         ..MetadataResponse::default()
@@ -99,16 +99,16 @@ fn refused<'a>(topics: &[MetadataRequestTopic<'_>]) -> MetadataResponse<'a> {
     }
 }
 
-fn broker(request: &Request) -> MetadataResponseBroker<'static> {
-    let context = request.context();
-    let endpoint = context.advertised(&request.session);
-    MetadataResponseBroker {
-        node_id: context.config.node_id,
-        host: endpoint.host.into(),
-        port: i32::from(endpoint.port),
-        rack: context.config.broker_rack.clone().map(Into::into),
+fn brokers(request: &Request) -> Vec<MetadataResponseBroker<'static>> {
+    let nodes = request.context().nodes(&request.session).into_iter();
+    let brokers = nodes.map(|node| MetadataResponseBroker {
+        node_id: node.node_id,
+        host: node.host.into(),
+        port: node.port,
+        rack: node.rack.map(Into::into),
         ..MetadataResponseBroker::default()
-    }
+    });
+    brokers.collect()
 }
 
 fn all<'a>(context: &Context) -> Vec<MetadataResponseTopic<'a>> {
@@ -154,6 +154,7 @@ async fn create(context: &Context, name: &str) -> Result<Arc<Topic>, ErrorCode> 
         name: name.to_owned(),
         partitions: context.config.num_partitions,
         settings: Vec::new(),
+        leaders: Vec::new(),
     };
     let mut created = context
         .catalog
@@ -191,18 +192,22 @@ fn failed(name: Option<Cow<'_, str>>, code: ErrorCode) -> MetadataResponseTopic<
 }
 
 fn known<'a>(context: &Context, topic: &Topic) -> MetadataResponseTopic<'a> {
-    let node_id = context.config.node_id;
-    let partitions = topic
-        .partitions
-        .iter()
-        .map(|partition| MetadataResponsePartition {
+    let view = context.cluster.view();
+    let partitions = topic.partitions.iter().map(|partition| {
+        let leader = partition.leader();
+        let (leader_id, error) = view.leader(leader.node_id);
+        let offline = error.map(|_| leader.node_id);
+        MetadataResponsePartition {
+            error_code: error.map_or(0, ErrorCode::code),
             partition_index: partition.index(),
-            leader_id: node_id,
-            leader_epoch: partition.leader_epoch(),
-            replica_nodes: vec![node_id].into(),
-            isr_nodes: vec![node_id].into(),
+            leader_id,
+            leader_epoch: leader.epoch,
+            replica_nodes: vec![leader.node_id].into(),
+            isr_nodes: vec![leader.node_id].into(),
+            offline_replicas: offline.into_iter().collect::<Vec<_>>().into(),
             ..MetadataResponsePartition::default()
-        });
+        }
+    });
     MetadataResponseTopic {
         name: Some(topic.name.to_string().into()),
         topic_id: topic.topic_id,

@@ -34,15 +34,16 @@ pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     ))
 }
 
-/// Replicas are PostgreSQL's business; a partition has one, this broker.
-pub(super) fn check_replication_factor(factor: i16) -> Result<(), Failure> {
+/// Replicas are PostgreSQL's business; a partition is shown with one, its leader, however many are asked for.
+pub(super) fn check_replication_factor(factor: i16, brokers: usize) -> Result<(), Failure> {
     match factor {
         -1 | 1 => Ok(()),
+        2.. if usize::try_from(factor).is_ok_and(|factor| factor <= brokers) => Ok(()),
         2.. => Err(Failure::new(
             ErrorCode::InvalidReplicationFactor,
             format!(
                 "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-                 reached because only 1 broker(s) are registered."
+                 reached because only {brokers} broker(s) are registered."
             ),
         )),
         _ => Err(Failure::new(
@@ -52,10 +53,10 @@ pub(super) fn check_replication_factor(factor: i16) -> Result<(), Failure> {
     }
 }
 
-/// The brokers of one partition, as the client wants them.
+/// The brokers of one partition, as the client wants them. The first is to lead it.
 pub(super) fn check_replicas(
     broker_ids: impl Iterator<Item = i32>,
-    node_id: i32,
+    brokers: &[i32],
 ) -> Result<(), Failure> {
     let invalid = |text: String| {
         Err(Failure::new(
@@ -68,7 +69,7 @@ pub(super) fn check_replicas(
         if !seen.insert(broker_id) {
             return invalid(format!("the broker {broker_id} more than once."));
         }
-        if broker_id != node_id {
+        if !brokers.contains(&broker_id) {
             return invalid(format!(
                 "broker {broker_id}, but no such broker is registered."
             ));
@@ -181,17 +182,17 @@ mod tests {
 
     #[test]
     fn replication_factors() {
-        assert_eq!(check_replication_factor(-1), Ok(()));
-        assert_eq!(check_replication_factor(1), Ok(()));
+        assert_eq!(check_replication_factor(-1, 1), Ok(()));
+        assert_eq!(check_replication_factor(1, 1), Ok(()));
         for bad in [-2, 0, 2, i16::MAX] {
-            let code = check_replication_factor(bad).unwrap_err().code;
+            let code = check_replication_factor(bad, 1).unwrap_err().code;
             assert_eq!(code, ErrorCode::InvalidReplicationFactor, "{bad}");
         }
     }
 
     #[test]
     fn replicas() {
-        let check = |ids: &[i32]| check_replicas(ids.iter().copied(), 1);
+        let check = |ids: &[i32]| check_replicas(ids.iter().copied(), &[1]);
         assert_eq!(check(&[1]), Ok(()));
         let code = ErrorCode::InvalidReplicaAssignment;
         let start = "The manual partition assignment includes";

@@ -12,7 +12,8 @@ pub(crate) async fn handle<'a>(
     body: UnregisterBrokerRequest<'_>,
 ) -> UnregisterBrokerResponse<'a> {
     let id = body.broker_id;
-    let (code, text) = if id == request.context().config.node_id {
+    let view = request.context().cluster.view();
+    let (code, text) = if view.broker(id).is_some() {
         (
             ErrorCode::InvalidRequest,
             format!("Broker {id} is running; stop it instead"),

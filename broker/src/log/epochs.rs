@@ -19,6 +19,9 @@ impl Partition {
     /// for an epoch that there was none of yet.
     pub async fn epoch_end(&self, epoch: i32) -> Result<Option<(i32, i64)>, ReadError> {
         let offsets = self.offsets();
+        if !self.is_led() {
+            return Err(ReadError::NotLeader);
+        }
         if epoch < 0 || epoch > self.leader_epoch() {
             return Ok(None);
         }

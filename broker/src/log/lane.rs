@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use storage::{LaneWriter, Run, Store};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use super::alarm::Alarm;
 use super::append::{PreparedBatch, patched};
 use super::checkpoint::{Loaded, checkpoints, load, marks, save, save_marks};
 use super::pace::Pace;
-use super::partition::Partition;
+use super::partition::{Leader, Partition};
 use super::producers::{Sequence, SequenceError};
 use super::tail::{Piece, TailCache};
 use super::{AppendError, Appended, LogConfig, ReadError};
@@ -269,6 +269,15 @@ pub(crate) struct Lane {
     pub(crate) store: Store,
     pub(crate) tail: Arc<TailCache>,
     pub(crate) config: Arc<LogConfig>,
+    pub(crate) handovers: mpsc::Receiver<Handover>,
+}
+
+/// Partitions that are to be led by others, with the node id of each one's next leader.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    pub(crate) moves: Vec<(Arc<Partition>, i32)>,
+    /// Answered when it is committed; dropped if the lane is lost.
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 impl Lane {
@@ -283,6 +292,12 @@ impl Lane {
         loop {
             let entries = tokio::select! {
                 Some(entries) = loads.next(), if !loads.is_empty() => entries,
+                Some(handover) = self.handovers.recv() => {
+                    if !self.hand_over(handover).await {
+                        return give_up(&queue, &mut loads, &fenced);
+                    }
+                    continue;
+                }
                 entries = queue.take(self.config.flush_bytes_max, &mut pacer) => match entries {
                     Some(entries) => loads.park(entries, &self.store),
                     None if loads.is_empty() => return self.writer.close().await,
@@ -290,12 +305,44 @@ impl Lane {
                 },
             };
             if !self.commit(entries, &mut pacer.pace).await {
-                queue.fence();
-                loads.refuse();
-                fenced.send_replace(true);
-                return;
+                return give_up(&queue, &mut loads, &fenced);
             }
         }
+    }
+
+    /// Gives partitions away while no flush is under way; what is queued for them is refused after it. False when another
+    /// broker owns the lane.
+    async fn hand_over(&mut self, handover: Handover) -> bool {
+        let led = handover.moves.into_iter().filter(|(p, _)| p.is_led());
+        let (partitions, lanes): (Vec<Arc<Partition>>, Vec<i32>) = led.unzip();
+        if !partitions.is_empty() {
+            // The next leaders need not read what these say.
+            let expiration_ms = self.config.producer_id_expiration_ms;
+            save(&self.store, &checkpoints(&partitions, expiration_ms)).await;
+            let ids = partitions.iter().map(|partition| partition.id());
+            let moves: Vec<(i32, i32)> = ids.zip(lanes.iter().copied()).collect();
+            loop {
+                let deadline = Instant::now() + self.config.flush_attempt;
+                match self.writer.hand_over(&moves, deadline).await {
+                    Ok(()) => break,
+                    Err(error @ storage::Error::Fenced { .. }) => {
+                        tracing::warn!(%error, "another broker has taken over");
+                        return false;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "partitions are not handed over yet, trying again");
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                    }
+                }
+            }
+            for (partition, node_id) in partitions.iter().zip(lanes) {
+                let epoch = partition.leader_epoch() + 1;
+                partition.follow(Leader { node_id, epoch });
+            }
+        }
+        // Who asked may have gone.
+        let _ = handover.done.send(());
+        true
     }
 
     /// Gives offsets to `entries`, stores them and answers; false when another broker owns the lane.
@@ -387,11 +434,18 @@ impl Lane {
     }
 }
 
+/// The lane is another broker's: nothing that waits will be stored by this one.
+fn give_up(queue: &LaneQueue, loads: &mut Loads, fenced: &watch::Sender<bool>) {
+    queue.fence();
+    loads.refuse();
+    fenced.send_replace(true);
+}
+
 /// Partitions that were not appended to since the start: their producers are rebuilt, from the last snapshot and the batches
 /// after it, while the lane goes on with others. Their entries wait here, in order.
 #[derive(Debug, Default)]
 struct Loads {
-    running: JoinSet<(Arc<Partition>, Result<Loaded, ReadError>)>,
+    running: JoinSet<(Arc<Partition>, i32, Result<Loaded, ReadError>)>,
     parked: HashMap<i32, Vec<Entry>>,
 }
 
@@ -404,16 +458,18 @@ impl Loads {
     fn park(&mut self, entries: Vec<Entry>, store: &Store) -> Vec<Entry> {
         let mut ready = Vec::with_capacity(entries.len());
         for entry in entries {
-            if entry.partition.appender().producers.is_some() {
+            let is_ready = entry.partition.appender().producers.is_some();
+            if is_ready || !entry.partition.is_led() {
                 ready.push(entry);
                 continue;
             }
             let partition = Arc::clone(&entry.partition);
             let parked = self.parked.entry(partition.id()).or_insert_with(|| {
                 let store = store.clone();
+                let leader_epoch = partition.leader_epoch();
                 self.running.spawn(async move {
                     let loaded = load(&store, &partition).await;
-                    (partition, loaded)
+                    (partition, leader_epoch, loaded)
                 });
                 Vec::new()
             });
@@ -424,12 +480,19 @@ impl Loads {
 
     /// The entries of the next partition that is ready; those of one that cannot be read are refused. `None` when nothing runs.
     async fn next(&mut self) -> Option<Vec<Entry>> {
-        let (partition, loaded) = match self.running.join_next().await? {
+        let (partition, leader_epoch, loaded) = match self.running.join_next().await? {
             Ok(loaded) => loaded,
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         };
         let entries = self.parked.remove(&partition.id()).unwrap_or_default();
         match loaded {
+            // Others may have appended meanwhile.
+            _ if partition.leader_epoch() != leader_epoch => {
+                for entry in entries {
+                    answer(entry.reply, Err(AppendError::NotLeader));
+                }
+                Some(Vec::new())
+            }
             Ok(loaded) => {
                 let mut appender = partition.appender();
                 appender.max_timestamp_ms = loaded.max_timestamp_ms;
@@ -471,6 +534,10 @@ fn assign(entries: Vec<Entry>) -> (Vec<PartitionRun>, Vec<Pending>) {
     {
         if partition.is_closed() {
             answer(reply, Err(AppendError::UnknownPartition));
+            continue;
+        }
+        if !partition.is_led() {
+            answer(reply, Err(AppendError::NotLeader));
             continue;
         }
         let base_offset = match place(&partition, &batch) {

@@ -24,16 +24,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use protocol::compression::Compression;
 use protocol::records::TimestampType;
 use storage::{PartitionRow, Store};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use meter::Meter;
-pub use partition::{AppendOptions, Offsets, Partition, Read, TimestampOffset};
+pub use partition::{AppendOptions, Leader, Offsets, Partition, Read, TimestampOffset};
 pub use retention::DeleteError;
 pub use waiter::Waiter;
 
-use lane::{Lane, LaneQueue};
+use lane::{Handover, Lane, LaneQueue};
 use tail::TailCache;
 
 /// Limits of the log.
@@ -237,14 +237,17 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The lane of all partitions: one broker writes best through one connection as long as its queue stays short of a flush.
-pub const LANE: i32 = 0;
+/// Handovers that wait for the lane.
+const HANDOVERS_MAX: usize = 16;
 
-/// All partitions this broker leads.
+/// All partitions, and the lane of those that this broker leads: one broker writes best through one connection as long as
+/// its queue stays short of a flush. The lane's number is the broker's.
 #[derive(Debug)]
 pub struct Log {
     store: Store,
     config: Arc<LogConfig>,
+    node_id: i32,
+    handovers: mpsc::Sender<Handover>,
     lane: Arc<LaneQueue>,
     task: Mutex<Option<JoinHandle<()>>>,
     fenced: watch::Receiver<bool>,
@@ -253,14 +256,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// Takes the lane from whoever had it, and starts to serve it as `owner`.
+    /// Takes the lane of broker `node_id` from whoever had it, and starts to serve it as `owner`.
     pub async fn open(
         store: Store,
+        node_id: i32,
         owner: Uuid,
         config: LogConfig,
     ) -> Result<Arc<Self>, storage::Error> {
         let config = Arc::new(config);
-        let lease = store.claim_lane(LANE, owner).await?;
+        let lease = store.claim_lane(node_id, owner).await?;
+        let (handovers, handovers_asked) = mpsc::channel(HANDOVERS_MAX);
         let writer = store.lane_writer(lease).await?;
         let queue = Arc::new(LaneQueue::new());
         let tail = Arc::new(TailCache::new(config.tail_cache_bytes));
@@ -271,6 +276,7 @@ impl Log {
             store: store.clone(),
             tail: Arc::clone(&tail),
             config: Arc::clone(&config),
+            handovers: handovers_asked,
         };
         let task = tokio::spawn(async move {
             lane.run(fenced_sender).await;
@@ -278,6 +284,8 @@ impl Log {
         Ok(Arc::new(Self {
             store,
             config,
+            node_id,
+            handovers,
             lane: queue,
             task: Mutex::new(Some(task)),
             fenced,
@@ -294,24 +302,46 @@ impl Log {
         }
     }
 
-    /// Opens the partitions of `rows`, in their order, with one query for all their ends.
+    /// Opens the partitions of `rows`, in their order, with one query for the ends of those that this broker has come to lead.
+    /// Those that are open already get the leader that `rows` say.
     pub async fn open_partitions(
         &self,
         rows: &[(Arc<str>, PartitionRow, Arc<TopicSettings>)],
     ) -> Result<Vec<Arc<Partition>>, storage::Error> {
-        let ids: Vec<i32> = rows.iter().map(|(_, row, _)| row.id).collect();
-        let ends: HashMap<i32, i64> = self.store.end_offsets(&ids).await?.into_iter().collect();
+        let opened = self.opened(rows);
+        let is_new = |(row, partition): &(&PartitionRow, &Arc<Partition>)| {
+            row.lane == self.node_id && !partition.is_led()
+        };
+        let rows = rows.iter().map(|(_, row, _)| row);
+        let pairs: Vec<(&PartitionRow, &Arc<Partition>)> = rows.zip(&opened).collect();
+        let led = pairs.iter().filter(|pair| is_new(pair));
+        let ids: Vec<i32> = led.map(|(row, _)| row.id).collect();
+        let ends: HashMap<i32, i64> = match ids.is_empty() {
+            true => HashMap::new(),
+            false => self.store.end_offsets(&ids).await?.into_iter().collect(),
+        };
+        for (row, partition) in pairs {
+            if row.lane != self.node_id {
+                partition.follow(Leader {
+                    node_id: row.lane,
+                    epoch: row.leader_epoch,
+                });
+            } else if !partition.is_led()
+                && let Some(end_offset) = ends.get(&row.id)
+            {
+                partition.lead(row, (*end_offset).max(row.log_start_offset));
+            }
+        }
+        Ok(opened)
+    }
+
+    fn opened(&self, rows: &[(Arc<str>, PartitionRow, Arc<TopicSettings>)]) -> Vec<Arc<Partition>> {
         let mut open = self
             .partitions
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let opened = rows.iter().map(|(topic, row, settings)| {
             let partition = open.entry(row.id).or_insert_with(|| {
-                let end_offset = ends
-                    .get(&row.id)
-                    .copied()
-                    .unwrap_or(0)
-                    .max(row.log_start_offset);
                 let parts = (
                     self.store.clone(),
                     Arc::clone(&self.config),
@@ -322,13 +352,21 @@ impl Log {
                     row,
                     Arc::clone(settings),
                     parts,
-                    end_offset,
                 ))
             });
             partition.set_settings(Arc::clone(settings));
             Arc::clone(partition)
         });
-        Ok(opened.collect())
+        opened.collect()
+    }
+
+    /// Gives partitions to other brokers, each to the one with the node id beside it. Those that this broker does not lead
+    /// are passed over. Returns when it is committed, or the lane is lost.
+    pub async fn hand_over(&self, moves: Vec<(Arc<Partition>, i32)>) {
+        let (done, is_done) = oneshot::channel();
+        if self.handovers.send(Handover { moves, done }).await.is_ok() {
+            let _ = is_done.await;
+        }
     }
 
     /// The topic was deleted: appends and reads of `partition` fail from now on.
@@ -344,7 +382,8 @@ impl Log {
     fn led_partitions(&self) -> Vec<Arc<Partition>> {
         let open = self.partitions.lock();
         let open = open.unwrap_or_else(PoisonError::into_inner);
-        open.values().cloned().collect()
+        let led = open.values().filter(|partition| partition.is_led());
+        led.cloned().collect()
     }
 
     /// A waiter for the next append to any of `partitions`. Make it before reading, so that no append falls in between.

@@ -1,8 +1,9 @@
-//! One partition's log as this broker knows it: its offsets, the tail in memory, its waiters. Appends go through the
-//! queue of the partition's lane; reads take the tail or go to the database.
+//! One partition's log as this broker knows it: its leader, its offsets, the tail in memory, its waiters. Appends go through
+//! the queue of this broker's lane; reads take the tail or go to the database. One that another broker leads serves nothing.
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -79,15 +80,26 @@ struct State {
     /// Ends at the high watermark, without gaps.
     tail: VecDeque<Piece>,
     closed: bool,
+    /// Whether this broker leads the partition.
+    is_led: bool,
 }
 
-/// The log of one partition that this broker leads.
+/// Who leads a partition, since which epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The broker, which is the lane.
+    pub node_id: i32,
+    pub epoch: i32,
+}
+
+/// The log of one partition.
 #[derive(Debug)]
 pub struct Partition {
     id: i32,
     index: i32,
     topic: Arc<str>,
-    leader_epoch: i32,
+    leader: AtomicI32,
+    leader_epoch: AtomicI32,
     settings: RwLock<Arc<TopicSettings>>,
     config: Arc<LogConfig>,
     store: Store,
@@ -101,21 +113,22 @@ pub struct Partition {
 pub(crate) const SCAN_BYTES: usize = 1 << 20;
 
 impl Partition {
+    /// Nobody leads it until [`Self::set_leader`] says so.
     pub(crate) fn new(
         topic: Arc<str>,
         row: &PartitionRow,
         settings: Arc<TopicSettings>,
         (store, config, lane): (Store, Arc<LogConfig>, Arc<LaneQueue>),
-        end_offset: i64,
     ) -> Self {
         let state = State {
             log_start_offset: row.log_start_offset,
-            high_watermark: end_offset,
+            high_watermark: row.log_start_offset,
             tail: VecDeque::new(),
             closed: false,
+            is_led: false,
         };
         let appender = Appender {
-            next_offset: end_offset,
+            next_offset: row.log_start_offset,
             producers: None,
             max_timestamp_ms: -1,
             unsaved_bytes: 0,
@@ -125,7 +138,8 @@ impl Partition {
             id: row.id,
             index: row.index,
             topic,
-            leader_epoch: row.leader_epoch,
+            leader: AtomicI32::new(-1),
+            leader_epoch: AtomicI32::new(-1),
             settings: RwLock::new(settings),
             config,
             store,
@@ -152,7 +166,69 @@ impl Partition {
 
     /// The epoch that is written into batches.
     pub fn leader_epoch(&self) -> i32 {
-        self.leader_epoch
+        self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Who leads it.
+    pub fn leader(&self) -> Leader {
+        Leader {
+            node_id: self.leader.load(Ordering::Acquire),
+            epoch: self.leader_epoch(),
+        }
+    }
+
+    /// Whether this broker leads it.
+    pub fn is_led(&self) -> bool {
+        self.state().is_led
+    }
+
+    /// Another broker leads from now on: appends and reads fail, waiters look again. A later epoch that is known already stands.
+    pub(crate) fn follow(&self, leader: Leader) {
+        let tail = {
+            let mut state = self.state();
+            if leader.epoch < self.leader_epoch() {
+                return;
+            }
+            self.set(leader);
+            state.is_led = false;
+            std::mem::take(&mut state.tail)
+        };
+        drop(tail);
+        {
+            let mut appender = self.appender();
+            appender.producers = None;
+            appender.growth = Growth::default();
+        }
+        self.waiters.wake();
+    }
+
+    /// This broker leads from now on, and `row` and `end_offset` were read after it came to do so.
+    pub(crate) fn lead(&self, row: &PartitionRow, end_offset: i64) {
+        let mut appender = self.appender();
+        let mut state = self.state();
+        if row.leader_epoch < self.leader_epoch() || state.is_led {
+            return;
+        }
+        *appender = Appender {
+            next_offset: end_offset,
+            producers: None,
+            max_timestamp_ms: -1,
+            unsaved_bytes: 0,
+            growth: Growth::default(),
+        };
+        state.log_start_offset = row.log_start_offset;
+        state.high_watermark = end_offset;
+        state.tail.clear();
+        state.is_led = true;
+        self.set(Leader {
+            node_id: row.lane,
+            epoch: row.leader_epoch,
+        });
+    }
+
+    fn set(&self, leader: Leader) {
+        self.leader.store(leader.node_id, Ordering::Release);
+        self.leader_epoch.store(leader.epoch, Ordering::Release);
     }
 
     /// The settings of the topic were changed: appends from now on are judged by these.
@@ -190,7 +266,7 @@ impl Partition {
         if self.is_closed() {
             return Err(ReadError::UnknownPartition);
         }
-        if self.lane.is_fenced() {
+        if !self.is_led() || self.lane.is_fenced() {
             return Err(ReadError::NotLeader);
         }
         Ok(self.offsets())
@@ -219,14 +295,17 @@ impl Partition {
         options: AppendOptions,
     ) -> impl Future<Output = Result<Appended, AppendError>> + Send + 'static {
         let now_ms = super::now_ms();
-        let queued = prepare(
-            records,
-            &self.settings(),
-            &options,
-            self.config.decompressed_bytes_max,
-            now_ms,
-        )
-        .and_then(|batch| {
+        let prepared = match self.is_led() {
+            false => Err(AppendError::NotLeader),
+            true => prepare(
+                records,
+                &self.settings(),
+                &options,
+                self.config.decompressed_bytes_max,
+                now_ms,
+            ),
+        };
+        let queued = prepared.and_then(|batch| {
             let (reply, answer) = oneshot::channel();
             self.lane.push(Entry {
                 partition: Arc::clone(self),
@@ -311,7 +390,7 @@ impl Partition {
             if state.closed {
                 return Err(ReadError::UnknownPartition);
             }
-            if self.lane.is_fenced() {
+            if !state.is_led || self.lane.is_fenced() {
                 return Err(ReadError::NotLeader);
             }
             let is_deleted = offset < state.log_start_offset;

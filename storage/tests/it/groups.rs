@@ -74,7 +74,11 @@ async fn committed(store: &Store, group_id: &str) -> Vec<(String, i32, i64)> {
 async fn one_statement_commits_for_many_groups_and_the_last_commit_counts() {
     let test = TestStore::new().await;
     let t = topic(&test.store, "t", 3).await;
-    let leases = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let leases = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     assert_eq!(leases.len(), 50);
     let mut writer = test.store.group_writer();
     let commit = |group: &str, shard: usize, offsets: Vec<OffsetWrite>| {
@@ -113,14 +117,22 @@ async fn one_statement_commits_for_many_groups_and_the_last_commit_counts() {
 async fn a_broker_that_lost_a_shard_writes_nothing() {
     let test = TestStore::new().await;
     let t = topic(&test.store, "t", 1).await;
-    let old = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let old = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     let mut writer = test.store.group_writer();
     let commit = |lease, at| write("g", lease, GroupChange::Offsets(vec![offset(&t, 0, at)]));
     assert_eq!(
         writer.write_offsets(&[&commit(old[3], 1)]).await.unwrap(),
         [true]
     );
-    let new = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let new = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     let late = [commit(old[3], 9), commit(new[4], 2)];
     let late: Vec<&GroupWrite> = late.iter().collect();
     assert_eq!(writer.write_offsets(&late).await.unwrap(), [false, true]);
@@ -139,13 +151,17 @@ async fn a_broker_that_lost_a_shard_writes_nothing() {
 #[tokio::test]
 async fn a_claim_waits_for_a_write_that_is_under_way() {
     let test = TestStore::new().await;
-    let old = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let old = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     let mut sql = test.sql().await;
     let transaction = sql.transaction().await.unwrap();
     let lock = "select 1 from kafka.group_shards where shard = 3 for share";
     transaction.query(lock, &[]).await.unwrap();
     let store = test.store.clone();
-    let claim = tokio::spawn(async move { store.claim_group_shards(Uuid::new_v4()).await });
+    let claim = tokio::spawn(async move { store.claim_group_shards(Uuid::new_v4(), None).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!claim.is_finished());
     transaction.commit().await.unwrap();
@@ -156,7 +172,11 @@ async fn a_claim_waits_for_a_write_that_is_under_way() {
 #[tokio::test]
 async fn groups_come_back_with_their_members() {
     let test = TestStore::new().await;
-    let leases = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let leases = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     let mut writer = test.store.group_writer();
     for (epoch, members, removed) in [(1, &["x", "y"][..], &[][..]), (2, &["y", "z"], &["x"])] {
         let change = state("g", "Stable", epoch, members, removed);
@@ -177,7 +197,11 @@ async fn offsets_go_with_their_topic_and_when_they_are_old() {
     let test = TestStore::new().await;
     let t = topic(&test.store, "t", 2).await;
     let u = topic(&test.store, "u", 1).await;
-    let leases = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let leases = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     let mut writer = test.store.group_writer();
     let hour = 3_600_000;
     let commit = GroupChange::Offsets(vec![
@@ -271,7 +295,11 @@ async fn offsets_are_read_and_written_by_sql_while_nobody_is_in_the_group() {
         let message = error.as_db_error().unwrap().message().to_owned();
         assert!(message.contains(text), "{message}");
     }
-    let leases = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let leases = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     let mut writer = test.store.group_writer();
     let change = state("g", "Stable", 1, &["m"], &[]);
     writer
@@ -290,7 +318,11 @@ async fn offsets_are_read_and_written_by_sql_while_nobody_is_in_the_group() {
 async fn any_metadata_is_kept_and_shown() {
     let test = TestStore::new().await;
     let t = topic(&test.store, "t", 1).await;
-    let leases = test.store.claim_group_shards(Uuid::new_v4()).await.unwrap();
+    let leases = test
+        .store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
     let mut writer = test.store.group_writer();
     let sql = test.sql().await;
     for (metadata, shown) in [("é 'x'", "é 'x'"), ("a\0b", "a\\000b"), ("", "")] {

@@ -1,136 +1,20 @@
 //! Data survives: a stop, kill -9 of the broker and kill -9 of its PostgreSQL, under load from idempotent producers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::producer::{BaseRecord, Producer};
 use rustix::process::Signal;
 use tests::batch::NewBatch;
-use tests::librdkafka::{Acknowledged, Outcomes, assert_all_there_once, is_queue_full, producer};
 use tests::postgres::Postgres;
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic, wait_for};
 
-const PARTITIONS: i32 = 3;
-const PRODUCERS: usize = 3;
-
-/// Idempotent producers that write numbered records to all partitions until they are told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    outcomes: Vec<Outcomes>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(broker: &Broker, topic: &str) -> Self {
-        let mut connection = Connection::open(broker);
-        connection.create_topic(topic, PARTITIONS);
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut load = Self {
-            stop,
-            outcomes: Vec::new(),
-            threads: Vec::new(),
-        };
-        for number in 0..PRODUCERS {
-            let settings = [
-                ("enable.idempotence", "true"),
-                ("message.timeout.ms", "180000"),
-                ("retry.backoff.ms", "50"),
-                ("reconnect.backoff.max.ms", "500"),
-                ("linger.ms", "2"),
-            ];
-            let (producer, outcomes) = producer(&broker.bootstrap(), &settings);
-            let (stop, topic) = (Arc::clone(&load.stop), topic.to_owned());
-            load.outcomes.push(outcomes);
-            load.threads.push(std::thread::spawn(move || {
-                for i in 0_u64.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    for partition in 0..PARTITIONS {
-                        let value = format!("{number}:{i}");
-                        let mut record = BaseRecord::<(), str>::to(&topic)
-                            .partition(partition)
-                            .payload(&value);
-                        while let Err((error, same)) = producer.send(record) {
-                            assert!(is_queue_full(&error), "a record was refused: {error}");
-                            std::thread::sleep(Duration::from_millis(5));
-                            record = same;
-                        }
-                    }
-                    if i % 20 == 0 {
-                        std::thread::sleep(Duration::from_millis(2));
-                    }
-                }
-                producer
-                    .flush(Duration::from_secs(180))
-                    .expect("all records delivered in time");
-            }));
-        }
-        load
-    }
-
-    fn count(&self) -> usize {
-        self.outcomes.iter().map(Outcomes::count).sum()
-    }
-
-    /// Waits until so many more records are acknowledged: the load goes on.
-    fn progress(&self, records: usize) {
-        let goal = self.count() + records;
-        wait_for("acknowledgements", Duration::from_secs(120), || {
-            (self.count() >= goal).then_some(())
-        });
-    }
-
-    /// Ends the load and checks that every record is there once, acknowledged, and each producer's in order.
-    fn check(self, broker: &Broker, topic: &str) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().expect("a producer ends well");
-        }
-        let mut acknowledged: Vec<Acknowledged> = Vec::new();
-        for outcomes in &self.outcomes {
-            assert_eq!(
-                *outcomes.failed.lock().expect("the outcomes"),
-                [],
-                "records failed"
-            );
-            acknowledged.extend(outcomes.acknowledged());
-        }
-        let mut found = 0;
-        for partition in 0..PARTITIONS {
-            let records =
-                assert_all_there_once(&broker.bootstrap(), topic, partition, &acknowledged);
-            found += records.len();
-            let mut next = [0_u64; PRODUCERS];
-            for record in &records {
-                let value =
-                    String::from_utf8(record.value.clone().expect("a value")).expect("text");
-                let (number, i) = value.split_once(':').expect("producer and number");
-                let number: usize = number.parse().expect("a producer");
-                assert_eq!(
-                    i,
-                    next[number].to_string(),
-                    "producer {number} at offset {}",
-                    record.offset
-                );
-                next[number] += 1;
-            }
-        }
-        assert_eq!(
-            found,
-            acknowledged.len(),
-            "no record that was not acknowledged, as none failed"
-        );
-    }
-}
+use crate::load::{Load, Random, number};
 
 #[test]
 fn stop_and_start_under_load() {
     let mut broker = Broker::start();
     let topic = fresh_topic("stopped");
-    let load = Load::start(&broker, &topic);
+    let load = Load::start(&broker.bootstrap(), &topic);
     for _ in 0..2 {
         load.progress(2_000);
         broker.stop();
@@ -141,28 +25,28 @@ fn stop_and_start_under_load() {
         broker.start_again();
     }
     load.progress(2_000);
-    load.check(&broker, &topic);
+    load.check(&broker.bootstrap(), &topic);
 }
 
 #[test]
 fn kill_the_broker_under_load() {
     let mut broker = Broker::start();
     let topic = fresh_topic("killed");
-    let load = Load::start(&broker, &topic);
+    let load = Load::start(&broker.bootstrap(), &topic);
     for _ in 0..3 {
         load.progress(2_000);
         broker.kill();
         broker.start_again();
     }
     load.progress(2_000);
-    load.check(&broker, &topic);
+    load.check(&broker.bootstrap(), &topic);
 }
 
 #[test]
 fn kill_postgres_under_load() {
     let mut broker = Broker::start();
     let topic = fresh_topic("database-killed");
-    let load = Load::start(&broker, &topic);
+    let load = Load::start(&broker.bootstrap(), &topic);
     load.progress(2_000);
     let killed = broker.postmaster();
     broker.kill_postgres();
@@ -172,20 +56,20 @@ fn kill_postgres_under_load() {
     });
     load.progress(2_000);
     broker.assert_running();
-    load.check(&broker, &topic);
+    load.check(&broker.bootstrap(), &topic);
 }
 
 #[test]
 fn kill_both_under_load() {
     let mut broker = Broker::start();
     let topic = fresh_topic("both-killed");
-    let load = Load::start(&broker, &topic);
+    let load = Load::start(&broker.bootstrap(), &topic);
     load.progress(2_000);
     broker.kill_postgres();
     broker.kill();
     broker.start_again();
     load.progress(2_000);
-    load.check(&broker, &topic);
+    load.check(&broker.bootstrap(), &topic);
 }
 
 /// What `chaos` does to a broker under load.
@@ -211,7 +95,7 @@ const FAULTS: [Fault; 6] = [
 ];
 
 impl Fault {
-    fn strike(self, broker: &mut Broker, random: &mut impl FnMut(u64) -> u64) {
+    fn strike(self, broker: &mut Broker, random: &mut Random) {
         match self {
             Self::KillBroker => broker.kill(),
             Self::KillPostgres => return broker.kill_postgres(),
@@ -222,13 +106,13 @@ impl Fault {
             Self::KillBrokerTwice => {
                 broker.kill();
                 broker.spawn();
-                std::thread::sleep(Duration::from_millis(random(1_500)));
+                std::thread::sleep(Duration::from_millis(random.below(1_500)));
                 broker.kill();
             }
             Self::StopBroker => broker.stop(),
             Self::PauseBroker => {
                 broker.signal(Signal::STOP);
-                std::thread::sleep(Duration::from_millis(random(3_000)));
+                std::thread::sleep(Duration::from_millis(random.below(3_000)));
                 return broker.signal(Signal::CONT);
             }
         }
@@ -239,27 +123,15 @@ impl Fault {
 /// Faults at random moments; `make chaos` has more rounds. `CHAOS_SEED` repeats a run's choices.
 #[test]
 fn chaos() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let rounds: u64 = number("CHAOS_ROUNDS").unwrap_or(3);
-    let seed: u64 = number("CHAOS_SEED").unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.map_or(1, |since| since.as_millis() as u64)
-    });
-    println!("CHAOS_SEED={seed}");
-    let mut state = seed | 1;
-    let mut random = |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) % below
-    };
+    let rounds = number("CHAOS_ROUNDS").unwrap_or(3);
+    let mut random = Random::new();
     let mut broker = Broker::start();
     let topic = fresh_topic("chaos");
-    let load = Load::start(&broker, &topic);
+    let load = Load::start(&broker.bootstrap(), &topic);
     for round in 1..=rounds {
-        load.progress(1 + random(2_000) as usize);
-        std::thread::sleep(Duration::from_millis(random(300)));
-        let fault = FAULTS[random(FAULTS.len() as u64) as usize];
+        load.progress(1 + random.below(2_000) as usize);
+        std::thread::sleep(Duration::from_millis(random.below(300)));
+        let fault = FAULTS[random.below(FAULTS.len() as u64) as usize];
         println!(
             "round {round} of {rounds}: {fault:?} after {} records",
             load.count()
@@ -273,7 +145,7 @@ fn chaos() {
     load.progress(1_000);
     broker.assert_running();
     let acknowledged = load.count();
-    load.check(&broker, &topic);
+    load.check(&broker.bootstrap(), &topic);
     println!(
         "{rounds} rounds, more than {acknowledged} records: none lost, none twice, all in order"
     );
@@ -312,43 +184,6 @@ fn a_stop_drains_what_is_in_flight() {
     let end = Connection::open(&broker).list_offset(&topic, 0, -1).1;
     // what was answered is there; what was written was answered
     assert_eq!(end, 8 * i64::from(answered));
-}
-
-#[test]
-fn brokers_that_start_at_once_on_one_database() {
-    let postgres = Postgres::start();
-    let url = postgres.url();
-    let mut brokers: Vec<Broker> = (0..3)
-        .map(|_| Broker::stopped(&["--database-url", &url]))
-        .collect();
-    for broker in &mut brokers {
-        broker.spawn();
-    }
-    // All find or make one and the same schema. One broker serves at a time in this release, so one that lost the log to
-    // another on its way up may say so and end.
-    let mut ready = 0;
-    for broker in &mut brokers {
-        if broker.is_ready_or_ended() {
-            ready += 1;
-        } else {
-            assert!(
-                broker.log().contains("is no longer held"),
-                "{}",
-                broker.log()
-            );
-        }
-    }
-    assert!(ready > 0);
-    for broker in &mut brokers {
-        broker.kill();
-    }
-    let broker = &mut brokers[0];
-    broker.start_again();
-    let topic = fresh_topic("migrated");
-    let mut connection = Connection::open(broker);
-    connection.create_topic(&topic, 1);
-    let produced = connection.produce(&topic, 0, &NewBatch::of(&["one"]).bytes());
-    assert_eq!((produced.error, produced.base_offset), (0, 0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by it")]
 
 mod answered;
+mod brokers;
 mod cluster;
 mod durability;
 mod fetch;
@@ -11,6 +12,7 @@ mod java;
 mod kafka_tools;
 mod kcat;
 mod librdkafka;
+mod load;
 mod log_lines;
 mod malformed;
 mod many_partitions;

@@ -1,0 +1,83 @@
+//! Handing partitions to other lanes: one transaction under the fence of the lane that gives them away, after everything it
+//! holds of them is sealed.
+
+use tokio::time::Instant;
+
+use super::{BACKOFF_MAX, BACKOFF_MIN, FENCE, LANE_SESSION, LaneWriter, committed};
+use crate::error::describe;
+use crate::segments::{self, OpenSegment, Weigh};
+use crate::{Error, Outcome, Result, brokers, pool};
+
+impl LaneWriter {
+    /// Binds partitions to other lanes, at the next leader epoch. `moves` are partitions with the lane of each; those that are
+    /// not this lane's any more are passed over. Later flushes go to a new segment.
+    ///
+    /// To be called when no flush is in doubt. Errors as those of [`LaneWriter::flush`], and as there the same call is to be
+    /// made again after [`Outcome::Unknown`].
+    pub async fn hand_over(&mut self, moves: &[(i32, i32)], deadline: Instant) -> Result<()> {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let error = match self.try_hand_over(moves).await {
+                Ok(segment_id) => {
+                    self.is_handing_over = false;
+                    self.lease.flush_seq += 1;
+                    self.segment = OpenSegment::empty(segment_id);
+                    self.current.send_replace(segment_id);
+                    return Ok(());
+                }
+                Err(error @ (Error::Unavailable { .. } | Error::Conflict(_))) => error,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() + backoff >= deadline {
+                let outcome = match self.is_handing_over {
+                    true => Outcome::Unknown,
+                    false => Outcome::NotCommitted,
+                };
+                let reason = format!("handover not done in time: {error}");
+                return Err(Error::unavailable(outcome, reason));
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// The segment to go on in.
+    async fn try_hand_over(&mut self, moves: &[(i32, i32)]) -> Result<i32> {
+        let mut connection = pool::connect(&self.store.inner.connect).await?;
+        connection.client.batch_execute(LANE_SESSION).await?;
+        let lease = &self.lease;
+        if self.is_handing_over && committed(&connection.client, lease).await? {
+            return self.made_by_handover(&connection.client).await;
+        }
+        self.is_handing_over = false;
+        let transaction = connection.client.transaction().await?;
+        let fence = [
+            &lease.lane_id as &(dyn tokio_postgres::types::ToSql + Sync),
+            &lease.epoch,
+            &lease.flush_seq,
+            &0i64,
+        ];
+        if transaction.execute(FENCE, &fence).await? == 0 {
+            return Err(lease.fenced());
+        }
+        segments::seal_all(&transaction, lease.lane_id, Weigh::Later).await?;
+        let segment_id = segments::fresh(&transaction, lease.lane_id).await?;
+        brokers::move_partitions(&transaction, lease.lane_id, moves).await?;
+        self.is_handing_over = true;
+        match transaction.commit().await {
+            Ok(()) => Ok(segment_id),
+            Err(error) if error.code().is_some() => {
+                self.is_handing_over = false;
+                Err(Error::from(error))
+            }
+            Err(error) => Err(Error::unavailable(Outcome::Unknown, describe(&error))),
+        }
+    }
+
+    /// Of a handover whose commit was in doubt and had happened.
+    async fn made_by_handover(&self, client: &tokio_postgres::Client) -> Result<i32> {
+        let open = segments::open_segments(client, &self.lease).await?;
+        let first = open.first().copied();
+        first.ok_or_else(|| Error::bug("handover", "the lane has no open segment"))
+    }
+}

@@ -1,0 +1,323 @@
+//! Several brokers over one database: they share what there is to lead, and go on without those that die, pause or stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use protocol::messages::{MetadataRequest, MetadataResponse};
+use rustix::process::Signal;
+use tests::batch::NewBatch;
+use tests::postgres::Postgres;
+use tests::wire::Connection;
+use tests::{Broker, fresh_topic, wait_for};
+
+use crate::load::{Load, PARTITIONS, Random, number};
+
+/// Brokers of one cluster, with the node ids 1, 2, …
+struct Cluster {
+    postgres: Postgres,
+    brokers: Vec<Broker>,
+}
+
+/// `broker.session.timeout.ms`.
+const SESSION: Duration = Duration::from_millis(2_000);
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl Cluster {
+    fn stopped(count: usize) -> Self {
+        let postgres = Postgres::start();
+        let url = postgres.url();
+        let brokers = (1..=count).map(|node_id| {
+            let (node_id, session) = (node_id.to_string(), SESSION.as_millis().to_string());
+            Broker::stopped(&[
+                "--node-id",
+                &node_id,
+                "--database-url",
+                &url,
+                "--broker-session-timeout-ms",
+                &session,
+                "--broker-heartbeat-interval-ms",
+                "300",
+            ])
+        });
+        Self {
+            brokers: brokers.collect(),
+            postgres,
+        }
+    }
+
+    /// All running, and each known to all.
+    fn start(count: usize) -> Self {
+        let mut cluster = Self::stopped(count);
+        for broker in &mut cluster.brokers {
+            broker.start_again();
+        }
+        cluster.wait_until_whole();
+        cluster
+    }
+
+    fn wait_until_whole(&self) {
+        for broker in &self.brokers {
+            wait_for("all brokers in Metadata", LIMIT, || {
+                (nodes(broker).len() == self.brokers.len()).then_some(())
+            });
+        }
+    }
+
+    fn bootstrap(&self) -> String {
+        let all: Vec<String> = self.brokers.iter().map(Broker::bootstrap).collect();
+        all.join(",")
+    }
+}
+
+fn metadata(
+    broker: &Broker,
+    topics: &[&str],
+) -> Option<(BTreeSet<i32>, BTreeMap<(String, i32), i32>)> {
+    let mut connection = Connection::open(broker);
+    let mut request = MetadataRequest::default();
+    request.topics = Some(
+        topics
+            .iter()
+            .map(
+                |name| protocol::messages::metadata_request::MetadataRequestTopic {
+                    name: Some((*name).into()),
+                    ..Default::default()
+                },
+            )
+            .collect(),
+    );
+    let answer = connection.call(&request, 9);
+    let response: MetadataResponse<'_> = answer.read();
+    let nodes = response
+        .brokers
+        .iter()
+        .map(|broker| broker.node_id)
+        .collect();
+    let mut leaders = BTreeMap::new();
+    for topic in &response.topics {
+        let name = topic.name.clone().unwrap_or_default().into_owned();
+        for partition in &topic.partitions {
+            leaders.insert(
+                (name.clone(), partition.partition_index),
+                partition.leader_id,
+            );
+        }
+    }
+    Some((nodes, leaders))
+}
+
+fn nodes(broker: &Broker) -> BTreeSet<i32> {
+    metadata(broker, &[]).unwrap().0
+}
+
+/// Partition to leader.
+fn leaders(broker: &Broker, topic: &str) -> BTreeMap<i32, i32> {
+    let all = metadata(broker, &[topic]).unwrap().1;
+    all.into_iter()
+        .map(|((_, index), leader)| (index, leader))
+        .collect()
+}
+
+#[test]
+fn leaders_are_spread_and_only_they_serve() {
+    let mut cluster = Cluster::stopped(2);
+    cluster.brokers[0].start_again();
+    let topic = fresh_topic("spread");
+    Connection::open(&cluster.brokers[0]).create_topic(&topic, 8);
+    let batch = NewBatch::of(&["one"]).bytes();
+    for partition in 0..8 {
+        let produced = Connection::open(&cluster.brokers[0]).produce(&topic, partition, &batch);
+        assert_eq!((produced.error, produced.base_offset), (0, 0));
+    }
+    cluster.brokers[1].start_again();
+    // The one that comes gets half of what there is.
+    for broker in &cluster.brokers {
+        wait_for("an even spread", LIMIT, || {
+            let of_first = leaders(broker, &topic)
+                .values()
+                .filter(|id| **id == 1)
+                .count();
+            (of_first == 4).then_some(())
+        });
+    }
+    let leaders = leaders(&cluster.brokers[0], &topic);
+    let mut connections: Vec<Connection> = cluster.brokers.iter().map(Connection::open).collect();
+    const NOT_LEADER: i16 = 6;
+    for (partition, leader) in leaders {
+        for (broker, connection) in (1..).zip(&mut connections) {
+            let produced = connection.produce(&topic, partition, &batch);
+            let fetched = connection.fetch(&topic, partition, 0);
+            let latest = connection.list_offset(&topic, partition, -1);
+            if broker == leader {
+                assert_eq!((produced.error, produced.base_offset), (0, 1));
+                assert_eq!((fetched.error, fetched.high_watermark), (0, 2));
+                assert_eq!((latest.0, latest.1), (0, 2));
+            } else {
+                assert_eq!(
+                    (produced.error, fetched.error, latest.0),
+                    (NOT_LEADER, NOT_LEADER, NOT_LEADER)
+                );
+            }
+        }
+    }
+    let epochs = cluster
+        .postgres
+        .query("select distinct leader_epoch::text from kafka.topic_partitions where lane = 2");
+    assert_eq!(epochs, ["1"]);
+}
+
+/// Kills one of so many under load: clients go on by themselves.
+fn kill_one_of(count: usize) {
+    let mut cluster = Cluster::start(count);
+    let topic = fresh_topic("kill-one");
+    let load = Load::start(&cluster.bootstrap(), &topic);
+    load.progress(2_000);
+    let victim = count - 1;
+    cluster.brokers[victim].kill();
+    let killed = Instant::now();
+    let id = i32::try_from(count).unwrap();
+    wait_for("the dead broker to be out of Metadata", LIMIT, || {
+        (!nodes(&cluster.brokers[0]).contains(&id)).then_some(())
+    });
+    println!("out of Metadata after {:?}", killed.elapsed());
+    wait_for("other leaders", LIMIT, || {
+        let leaders = leaders(&cluster.brokers[0], &topic);
+        (leaders.len() == PARTITIONS as usize
+            && leaders.values().all(|leader| *leader != id && *leader > 0))
+        .then_some(())
+    });
+    load.progress(2_000);
+    cluster.brokers[victim].start_again();
+    cluster.wait_until_whole();
+    load.progress(2_000);
+    load.check(&cluster.bootstrap(), &topic);
+}
+
+#[test]
+fn kill_one_of_two_under_load() {
+    kill_one_of(2);
+}
+
+#[test]
+fn a_broker_that_pauses_is_replaced_and_comes_back() {
+    let cluster = Cluster::start(2);
+    let topic = fresh_topic("paused");
+    let load = Load::start(&cluster.bootstrap(), &topic);
+    load.progress(2_000);
+    cluster.brokers[1].signal(Signal::STOP);
+    wait_for("the paused broker to be out of Metadata", LIMIT, || {
+        (nodes(&cluster.brokers[0]).len() == 1).then_some(())
+    });
+    load.progress(500);
+    cluster.brokers[1].signal(Signal::CONT);
+    cluster.wait_until_whole();
+    load.progress(2_000);
+    load.check(&cluster.bootstrap(), &topic);
+    assert!(
+        cluster.brokers[1]
+            .log()
+            .contains("joining the cluster anew")
+    );
+}
+
+#[test]
+fn a_stop_hands_over_before_it_ends() {
+    let mut cluster = Cluster::start(2);
+    let topic = fresh_topic("handed-over");
+    let load = Load::start(&cluster.bootstrap(), &topic);
+    load.progress(2_000);
+    for broker in [1, 0] {
+        cluster.brokers[broker].stop();
+        // Nobody waits for its session to end.
+        let other = &cluster.brokers[1 - broker];
+        assert!(
+            leaders(other, &topic)
+                .values()
+                .all(|leader| *leader == 2 - broker as i32)
+        );
+        load.progress(1_000);
+        cluster.brokers[broker].start_again();
+        cluster.wait_until_whole();
+    }
+    load.check(&cluster.bootstrap(), &topic);
+}
+
+#[test]
+fn brokers_that_start_at_once_on_one_database() {
+    let mut cluster = Cluster::stopped(3);
+    for broker in &mut cluster.brokers {
+        broker.spawn();
+    }
+    for broker in &mut cluster.brokers {
+        broker.wait_until_ready();
+    }
+    cluster.wait_until_whole();
+    let topic = fresh_topic("migrated");
+    Connection::open(&cluster.brokers[0]).create_topic(&topic, 3);
+    let leaders: BTreeSet<i32> = leaders(&cluster.brokers[0], &topic).into_values().collect();
+    assert_eq!(leaders, BTreeSet::from([1, 2, 3]));
+}
+
+#[test]
+fn of_two_brokers_with_one_number_the_first_ends() {
+    let postgres = Postgres::start();
+    let url = postgres.url();
+    let mut first = Broker::start_with(&["--database-url", &url]);
+    let second = Broker::start_with(&["--database-url", &url]);
+    let status = first.wait_for_end();
+    assert!(!status.success());
+    assert!(
+        first.log().contains("give each broker a number of its own"),
+        "{}",
+        first.log()
+    );
+    Connection::open(&second).create_topic(&fresh_topic("second"), 1);
+}
+
+/// What `chaos` does to the brokers of a cluster under load.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Kill,
+    Pause,
+    Stop,
+}
+
+/// Faults at random moments; `make chaos` has more rounds. `CHAOS_SEED` repeats a run's choices.
+#[test]
+fn chaos() {
+    let rounds = number("CHAOS_ROUNDS").unwrap_or(3);
+    let mut random = Random::new();
+    let mut cluster = Cluster::start(3);
+    let topic = fresh_topic("chaos-of-three");
+    let load = Load::start(&cluster.bootstrap(), &topic);
+    for round in 1..=rounds {
+        load.progress(1 + random.below(2_000) as usize);
+        std::thread::sleep(Duration::from_millis(random.below(300)));
+        let victim = &mut cluster.brokers[random.below(3) as usize];
+        let fault = [Fault::Kill, Fault::Pause, Fault::Stop][random.below(3) as usize];
+        println!(
+            "round {round} of {rounds}: {fault:?} of port {} after {} records",
+            victim.port(),
+            load.count()
+        );
+        let away = Duration::from_millis(random.below(5_000));
+        match fault {
+            Fault::Pause => {
+                victim.signal(Signal::STOP);
+                std::thread::sleep(away);
+                victim.signal(Signal::CONT);
+            }
+            Fault::Kill | Fault::Stop => {
+                match fault {
+                    Fault::Kill => victim.kill(),
+                    _ => victim.stop(),
+                }
+                std::thread::sleep(away);
+                victim.start_again();
+            }
+        }
+    }
+    load.progress(1_000);
+    cluster.wait_until_whole();
+    load.check(&cluster.bootstrap(), &topic);
+}
