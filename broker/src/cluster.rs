@@ -122,6 +122,10 @@ impl Cluster {
         view.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn node_id(&self) -> i32 {
+        self.me.node_id
+    }
+
     /// Returns when this broker is not in the cluster any more, by its own heartbeats.
     pub(crate) async fn expelled(&self) {
         let mut expelled = self.expelled.subscribe();

@@ -120,6 +120,9 @@ pub async fn run(
     result
 }
 
+/// Between two attempts to come into the cluster.
+const JOIN_PAUSE: Duration = Duration::from_millis(500);
+
 /// What a round of serving ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Served {
@@ -138,6 +141,7 @@ async fn serve_again(
     ready: impl FnOnce(&Ready),
 ) -> Result<(), Error> {
     let mut ready = Some(ready);
+    let mut was_open = false;
     let listeners = listeners.into_iter().map(TcpListener::into_std);
     let listeners: Vec<_> = listeners
         .collect::<Result<_, _>>()
@@ -152,9 +156,24 @@ async fn serve_again(
                 ready(announcement);
             }
         };
-        let served = serve(config.clone(), url, again, shutdown.clone(), announce).await?;
-        if served == Served::ToTheEnd || shutdown.is_cancelled() {
-            return Ok(());
+        let served = serve(
+            config.clone(),
+            url,
+            again,
+            shutdown.clone(),
+            &mut was_open,
+            announce,
+        );
+        match served.await {
+            Ok(Served::ToTheEnd) => return Ok(()),
+            _ if shutdown.is_cancelled() => return Ok(()),
+            Ok(Served::UntilExpelled) => {}
+            Err(Error::Storage(error)) if was_open && error.is_retriable() => {
+                tracing::warn!(%error, "not in the cluster yet, trying again");
+                tokio::time::sleep(JOIN_PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
         }
         tracing::warn!(
             "this broker was silent for too long and others have taken over; joining the cluster anew"
@@ -176,6 +195,7 @@ async fn serve(
     url: &DatabaseUrl,
     listeners: Vec<TcpListener>,
     shutdown: CancellationToken,
+    was_open: &mut bool,
     ready: impl FnOnce(&Ready),
 ) -> Result<Served, Error> {
     let listening = listeners
@@ -187,14 +207,15 @@ async fn serve(
 
     let me = registration(&config, port);
     let store = Store::open(&database_config(&config, url, me.incarnation)).await?;
+    *was_open = true;
     let (node_id, incarnation) = (me.node_id, me.incarnation);
     let heartbeat_every = Duration::from_millis(config.broker_heartbeat_interval_ms);
     let cluster = Cluster::join(store.clone(), me, heartbeat_every).await?;
-    let log = Log::open(store.clone(), node_id, incarnation, log_config(&config)).await;
-    let log = log.map_err(|error| match error {
-        storage::Error::Fenced { .. } => Error::Replaced(node_id),
-        other => Error::Storage(other),
-    })?;
+    let log = match Log::open(store.clone(), node_id, incarnation, log_config(&config)).await {
+        Ok(log) => log,
+        Err(storage::Error::Fenced { .. }) => return expelled(&cluster).await,
+        Err(error) => return Err(error.into()),
+    };
     cluster.take_over_orphans().await?;
     let limits = Limits::new(&config);
     let connections = limits.connections().clone();
@@ -250,8 +271,13 @@ async fn serve(
         cluster.unregister().await;
         return Ok(Served::ToTheEnd);
     }
+    expelled(&cluster).await
+}
+
+/// A broker that is out of the cluster comes back, unless another has its number.
+async fn expelled(cluster: &Cluster) -> Result<Served, Error> {
     match cluster.reason().await {
-        Expelled::Replaced => Err(Error::Replaced(node_id)),
+        Expelled::Replaced => Err(Error::Replaced(cluster.node_id())),
         Expelled::Silent => Ok(Served::UntilExpelled),
     }
 }

@@ -22,7 +22,8 @@ pub struct LaneLease {
 
 const CREATE: &str = "insert into kafka.lanes (lane_id) values ($1) on conflict do nothing";
 const CLAIM: &str = "update kafka.lanes set owner = $2, epoch = epoch + 1, heartbeat = now(), node_id = $3 \
-     where lane_id = $1 returning epoch, flush_seq, records";
+     where lane_id = $1 and not exists (select from kafka.brokers b where b.node_id = $1 and b.incarnation <> $2 for share) \
+     returning epoch, flush_seq, records";
 /// Waits for a seal by the former owner; one that comes later sees the new epoch and gives up.
 const LOCK_SEGMENTS: &str =
     "select 1 from kafka.segments where lane_id = $1 and state = 'open' for update";
@@ -62,8 +63,8 @@ impl Store {
 
     /// Takes the lane (which comes into being here) at the next epoch.
     ///
-    /// Waits for a flush of the former owner that is under way; every later one of theirs is `Fenced`. Read
-    /// [`Store::end_offsets`] after this, not before.
+    /// Waits for a flush of the former owner that is under way; every later one of theirs is `Fenced`. So is this, if another
+    /// broker has registered with the lane's number. Read [`Store::end_offsets`] after this, not before.
     pub async fn claim_lane(&self, lane_id: i32, owner: Uuid) -> Result<LaneLease> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
@@ -71,8 +72,9 @@ impl Store {
         // The row lock of the lane waits for a flush under way; that of its segments for a seal.
         let node_id = self.inner.config.node_id;
         let row = transaction
-            .query_one(CLAIM, &[&lane_id, &owner, &node_id])
+            .query_opt(CLAIM, &[&lane_id, &owner, &node_id])
             .await?;
+        let row = row.ok_or(Error::Fenced { lane_id, epoch: 0 })?;
         transaction.query(LOCK_SEGMENTS, &[&lane_id]).await?;
         transaction.commit().await?;
         Ok(LaneLease {

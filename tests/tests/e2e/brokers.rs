@@ -208,6 +208,10 @@ fn a_broker_that_pauses_is_replaced_and_comes_back() {
     wait_for("the paused broker to be out of Metadata", LIMIT, || {
         (nodes(&cluster.brokers[0]).len() == 1).then_some(())
     });
+    wait_for("the other to lead all", LIMIT, || {
+        let leaders = leaders(&cluster.brokers[0], &topic);
+        leaders.values().all(|leader| *leader == 1).then_some(())
+    });
     load.progress(500);
     cluster.brokers[1].signal(Signal::CONT);
     cluster.wait_until_whole();
