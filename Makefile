@@ -29,7 +29,7 @@ test:
 # and that no committed offset goes back.
 chaos:
 	.ci/deps test
-	CHAOS_ROUNDS=$(ROUNDS) cargo test --locked -p tests --test e2e -- durability::chaos groups::restarts::no_committed_offset_goes_back --exact --nocapture
+	CHAOS_ROUNDS=$(ROUNDS) cargo test --locked -p tests --test e2e -- durability::chaos brokers::chaos groups::restarts::no_committed_offset_goes_back --exact --nocapture
 
 lint:
 	cargo fmt --all --check

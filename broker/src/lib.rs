@@ -31,7 +31,7 @@ use std::time::Duration;
 use storage::embedded::{Embedded, EmbeddedConfig};
 use storage::{DatabaseConfig, Registration, Store};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -216,12 +216,6 @@ async fn serve(
         Err(storage::Error::Fenced { .. }) => return expelled(&cluster).await,
         Err(error) => return Err(error.into()),
     };
-    cluster.take_over_orphans().await?;
-    let limits = Limits::new(&config);
-    let connections = limits.connections().clone();
-    let settings = Settings::open(store.clone(), &config, connections).await?;
-    let catalog = Catalog::open(store.clone(), log.clone(), settings.clone()).await?;
-    let following = tokio::spawn(catalog.clone().follow());
     let announcement = Ready {
         bootstrap: config.advertised(port, None),
         listening,
@@ -229,49 +223,87 @@ async fn serve(
         is_private: config.database_url.is_none(),
         cluster_id: store.cluster_id().to_owned(),
     };
-    // A broker that is out of the cluster stops as if it had been told to, but has nothing to hand over.
-    let (leaving, stopping) = (shutdown.child_token(), CancellationToken::new());
-    let groups = Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
-    cluster.begin(&groups).await?;
-    let living = tokio::spawn(cluster.clone().run(
-        catalog.clone(),
-        groups.clone(),
-        leaving.clone(),
-    ));
-    let expiring = tokio::spawn(groups.clone().expire_offsets(&config));
-    let interval = Duration::from_millis(config.log_retention_check_interval_ms);
-    let deleting = tokio::spawn(log.clone().expire(interval));
-    let context = Arc::new(Context {
-        catalog,
-        cluster: cluster.clone(),
-        settings,
-        store,
-        groups,
-        producer_ids: Default::default(),
-        fetches: Budget::new(config.fetch_memory_bytes),
-        fetch_sessions: fetch_sessions(&config),
-        metrics: Metrics::new(),
-        stopping: stopping.clone(),
-        port,
+    let joined = Joined {
         config,
-    });
-    let watched = serve_admin(&context, &stopping).await?;
-    ready(&announcement);
-    serve_clients(context, &leaving, listeners, limits).await;
-    let tasks = [
-        Some(following),
-        Some(expiring),
-        Some(deleting),
-        Some(living),
-        watched,
-    ];
-    tasks.into_iter().flatten().for_each(|task| task.abort());
+        port,
+        store,
+        cluster: cluster.clone(),
+        log: log.clone(),
+    };
+    let served = joined.serve(listeners, &shutdown, || ready(&announcement));
+    let served = served.await;
     log.stop().await;
+    served?;
     if shutdown.is_cancelled() {
         cluster.unregister().await;
         return Ok(Served::ToTheEnd);
     }
     expelled(&cluster).await
+}
+
+/// A broker in the cluster, with its lane.
+struct Joined {
+    config: Config,
+    port: u16,
+    store: Store,
+    cluster: Arc<Cluster>,
+    log: Arc<Log>,
+}
+
+impl Joined {
+    /// Serves clients until the broker is to stop or is out of the cluster.
+    async fn serve(
+        self,
+        listeners: Vec<TcpListener>,
+        shutdown: &CancellationToken,
+        ready: impl FnOnce(),
+    ) -> Result<(), Error> {
+        let Self {
+            config,
+            port,
+            store,
+            cluster,
+            log,
+        } = self;
+        cluster.take_over_orphans().await?;
+        let limits = Limits::new(&config);
+        let connections = limits.connections().clone();
+        let settings = Settings::open(store.clone(), &config, connections).await?;
+        let catalog = Catalog::open(store.clone(), log.clone(), settings.clone()).await?;
+        // These end with this function.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(catalog.clone().follow());
+        // A broker that is out of the cluster stops as if it had been told to, but has nothing to hand over.
+        let (leaving, stopping) = (shutdown.child_token(), CancellationToken::new());
+        let groups =
+            Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
+        cluster.begin(&groups).await?;
+        let (ours, theirs) = (cluster.clone(), (catalog.clone(), groups.clone()));
+        tasks.spawn(ours.run(theirs.0, theirs.1, leaving.clone()));
+        tasks.spawn(groups.clone().expire_offsets(&config));
+        let interval = Duration::from_millis(config.log_retention_check_interval_ms);
+        tasks.spawn(log.expire(interval));
+        let context = Arc::new(Context {
+            catalog,
+            cluster,
+            settings,
+            store,
+            groups,
+            producer_ids: Default::default(),
+            fetches: Budget::new(config.fetch_memory_bytes),
+            fetch_sessions: fetch_sessions(&config),
+            metrics: Metrics::new(),
+            stopping: stopping.clone(),
+            port,
+            config,
+        });
+        if let Some(pages) = serve_admin(&context, &stopping).await? {
+            tasks.spawn(pages);
+        }
+        ready();
+        serve_clients(context, &leaving, listeners, limits).await;
+        Ok(())
+    }
 }
 
 /// A broker that is out of the cluster comes back, unless another has its number.
@@ -323,11 +355,11 @@ fn registration(config: &Config, port: u16) -> Registration {
     }
 }
 
-/// Serves metrics and health where `admin.listener` says.
+/// What serves metrics and health where `admin.listener` says.
 async fn serve_admin(
     context: &Arc<Context>,
     stopping: &CancellationToken,
-) -> Result<Option<JoinHandle<()>>, Error> {
+) -> Result<Option<impl Future<Output = ()> + Send + use<>>, Error> {
     let Some(endpoint) = &context.config.admin_listener else {
         return Ok(None);
     };
@@ -340,8 +372,8 @@ async fn serve_admin(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "metrics and health");
     }
-    let serving = serve_http(listener, admin::pages(context.clone()), stopping.clone());
-    Ok(Some(tokio::spawn(serving)))
+    let pages = admin::pages(context.clone());
+    Ok(Some(serve_http(listener, pages, stopping.clone())))
 }
 
 fn database_config(config: &Config, url: &DatabaseUrl, incarnation: Uuid) -> DatabaseConfig {

@@ -113,7 +113,7 @@ pub struct Partition {
 pub(crate) const SCAN_BYTES: usize = 1 << 20;
 
 impl Partition {
-    /// Nobody leads it until [`Self::set_leader`] says so.
+    /// Nobody leads it until [`Self::lead`] or [`Self::follow`] says who does.
     pub(crate) fn new(
         topic: Arc<str>,
         row: &PartitionRow,

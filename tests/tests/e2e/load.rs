@@ -145,7 +145,7 @@ impl Random {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(1, |since| since.as_millis() as u64)
         });
-        println!("CHAOS_SEED={seed}");
+        eprintln!("CHAOS_SEED={seed}");
         Self(seed | 1)
     }
 
