@@ -13,6 +13,7 @@ pub mod kafka;
 pub mod librdkafka;
 pub mod oracle;
 pub mod postgres;
+pub mod proxy;
 pub mod text;
 pub mod tool;
 pub mod wire;

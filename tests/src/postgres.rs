@@ -1,20 +1,30 @@
 //! A PostgreSQL that is not the broker's own, for tests with `--database-url`.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::broker::{Guard, free_port};
+
+/// How long the server may take to end, or a standby to follow.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL on a free port of the loopback interface, in a directory of its own, gone with this value.
 #[derive(Debug)]
 pub struct Postgres {
     port: u16,
     role: &'static str,
-    _guard: Option<Guard>,
+    dir: PathBuf,
+    /// Unmounted after the server has ended.
+    disk: Option<PathBuf>,
+    guard: Option<Guard>,
 }
 
 impl Postgres {
@@ -23,51 +33,191 @@ impl Postgres {
     /// # Panics
     /// When PostgreSQL's server programs are missing or fail.
     pub fn start() -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("pg_kafka-test-pg-")
-            .tempdir();
-        let dir = dir.expect("a temporary directory").keep();
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).expect("permissions");
-        let guard = Guard::new(&dir);
-        let port = free_port();
-        let data = dir.join("pg");
-        program(
-            "initdb",
-            &dir,
-            &[
-                "-D",
-                path(&data),
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "--no-sync",
-            ],
-        );
+        let postgres = Self::placed(None);
+        postgres.init();
+        postgres.start_again();
+        postgres
+    }
+
+    /// As [`Self::start`], on a disk of so many bytes. `None` where this process may not mount one.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn on_small_disk(bytes: u64) -> Option<Self> {
+        let dir = directory();
+        let mounted = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={bytes},mode=0777"),
+                "tmpfs",
+            ])
+            .arg(&dir)
+            .stderr(Stdio::null())
+            .status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            fs::remove_dir(&dir).expect("an empty directory");
+            return None;
+        }
+        let postgres = Self::placed(Some(dir));
+        postgres.init();
+        postgres.start_again();
+        Some(postgres)
+    }
+
+    fn placed(disk: Option<PathBuf>) -> Self {
+        let dir = disk.clone().unwrap_or_else(directory);
+        Self {
+            port: free_port(),
+            role: "postgres",
+            guard: Some(Guard::new(&dir)),
+            dir,
+            disk,
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("pg")
+    }
+
+    fn init(&self) {
+        let data = self.data();
+        let arguments = [
+            "-D",
+            path(&data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+        ];
+        program("initdb", &self.dir, &arguments);
+    }
+
+    /// Starts the server on the data it left.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&self) {
+        let (data, log) = (self.data(), self.dir.join("postgres.log"));
         let options = format!(
-            "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c max_connections=200",
-            path(&dir)
+            "-c port={} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c max_connections=200 \
+             -c max_wal_size=64MB",
+            self.port,
+            path(&self.dir)
         );
-        let log = dir.join("postgres.log");
+        let arguments = [
+            "-D",
+            path(&data),
+            "-w",
+            "-l",
+            path(&log),
+            "-o",
+            &options,
+            "start",
+        ];
+        program("pg_ctl", &self.dir, &arguments);
+    }
+
+    /// Ends the server in order, its sessions at once.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn stop(&self) {
+        let data = self.data();
         program(
             "pg_ctl",
-            &dir,
-            &[
-                "-D",
-                path(&data),
-                "-w",
-                "-l",
-                path(&log),
-                "-o",
-                &options,
-                "start",
-            ],
+            &self.dir,
+            &["-D", path(&data), "-w", "-m", "fast", "stop"],
         );
-        Self {
-            port,
-            role: "postgres",
-            _guard: Some(guard),
+    }
+
+    /// The postmaster, if it runs.
+    pub fn postmaster(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
+        test_kill_process(pid).ok().map(|()| pid)
+    }
+
+    /// kill -9 of the postmaster, whose backends end by themselves; returns when the port is free again.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&self) {
+        let pid = self.postmaster().expect("PostgreSQL runs");
+        kill_process(pid, Signal::KILL).expect("kill -9");
+        crate::wait_for("the end of PostgreSQL", LIMIT, || {
+            let listening = TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+            (!listening && self.postmaster().is_none()).then_some(())
+        });
+    }
+
+    /// A standby of this server that follows it by streaming.
+    ///
+    /// # Panics
+    /// When it cannot be set up.
+    pub fn standby(&self) -> Self {
+        let standby = Self::placed(None);
+        let (data, port) = (standby.data(), self.port.to_string());
+        let arguments = [
+            "-D",
+            path(&data),
+            "-R",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+            "-c",
+            "fast",
+        ];
+        program("pg_basebackup", &standby.dir, &arguments);
+        standby.start_again();
+        standby
+    }
+
+    /// From now on commits wait for the standby.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn wait_for_synchronous_standby(&self) {
+        self.execute("alter system set synchronous_standby_names = '*'");
+        self.execute("select pg_reload_conf()");
+        crate::wait_for("a synchronous standby", LIMIT, || {
+            let states = self.query("select sync_state from pg_stat_replication");
+            (states == ["sync"]).then_some(())
+        });
+    }
+
+    /// Makes a standby the primary.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn promote(&self) {
+        self.execute("select pg_promote()");
+    }
+
+    /// Fills the disk until the value is dropped.
+    ///
+    /// # Panics
+    /// When the disk has no end.
+    pub fn fill_disk(&self) -> Hog {
+        let hog = Hog(self.dir.join("hog"));
+        let mut file = fs::File::create(&hog.0).expect("a file");
+        let block = vec![0; 64 << 10];
+        for _ in 0..1 << 20 {
+            if file.write_all(&block).is_err() {
+                return hog;
+            }
         }
+        panic!("the disk is too large");
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The same server for another role; it runs as long as the first value lives.
@@ -75,7 +225,9 @@ impl Postgres {
         Self {
             port: self.port,
             role,
-            _guard: None,
+            dir: self.dir.clone(),
+            disk: None,
+            guard: None,
         }
     }
 
@@ -115,6 +267,40 @@ impl Postgres {
             rows.collect()
         })
     }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        if let Some(disk) = &self.disk {
+            let unmounted = Command::new("umount").arg(disk).status();
+            let gone = unmounted.map(|_| fs::remove_dir(disk));
+            assert!(
+                gone.is_ok() || std::thread::panicking(),
+                "cannot unmount {}",
+                disk.display()
+            );
+        }
+    }
+}
+
+/// What takes the rest of a disk.
+#[derive(Debug)]
+pub struct Hog(PathBuf);
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("the file is there");
+    }
+}
+
+fn directory() -> PathBuf {
+    let dir = tempfile::Builder::new()
+        .prefix("pg_kafka-test-pg-")
+        .tempdir();
+    let dir = dir.expect("a temporary directory").keep();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).expect("permissions");
+    dir
 }
 
 fn path(path: &Path) -> &str {

@@ -28,6 +28,18 @@ pub(super) async fn print(store: &Store, out: &mut (dyn Write + Send)) -> Result
         )?,
     }
     writeln!(out)?;
+    for broker in &store.brokers().await? {
+        let state = match (broker.is_alive, broker.is_stopping) {
+            (false, _) => "silent",
+            (true, true) => "stopping",
+            (true, false) => "alive",
+        };
+        writeln!(
+            out,
+            "broker {:<12} {}:{}, {state}, heartbeat {:.1} s ago",
+            broker.node_id, broker.host, broker.port, broker.silent_seconds
+        )?;
+    }
     for lane in &lanes {
         let broker = lane.node_id.map_or("none".to_owned(), |id| id.to_string());
         writeln!(

@@ -14,28 +14,35 @@ use tests::{Broker, fresh_topic, wait_for};
 use crate::load::{Load, PARTITIONS, Random, number};
 
 /// Brokers of one cluster, with the node ids 1, 2, …
-struct Cluster {
-    postgres: Postgres,
-    brokers: Vec<Broker>,
+pub(crate) struct Cluster {
+    pub(crate) postgres: Postgres,
+    pub(crate) brokers: Vec<Broker>,
 }
 
-/// `broker.session.timeout.ms`.
-const SESSION: Duration = Duration::from_millis(2_000);
-const LIMIT: Duration = Duration::from_secs(60);
+/// `broker.session.timeout.ms` where brokers are to be taken for dead, and where none is.
+pub(crate) const SHORT_SESSION: &str = "2000";
+pub(crate) const LONG_SESSION: &str = "30000";
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 impl Cluster {
-    fn stopped(count: usize) -> Self {
+    pub(crate) fn stopped(count: usize, session: &str) -> Self {
         let postgres = Postgres::start();
-        let url = postgres.url();
+        let port = postgres.port();
+        Self::on(postgres, port, count, session)
+    }
+
+    /// Brokers that reach their database at this port.
+    pub(crate) fn on(postgres: Postgres, port: u16, count: usize, session: &str) -> Self {
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
         let brokers = (1..=count).map(|node_id| {
-            let (node_id, session) = (node_id.to_string(), SESSION.as_millis().to_string());
+            let node_id = node_id.to_string();
             Broker::stopped(&[
                 "--node-id",
                 &node_id,
                 "--database-url",
                 &url,
                 "--broker-session-timeout-ms",
-                &session,
+                session,
                 "--broker-heartbeat-interval-ms",
                 "300",
             ])
@@ -47,16 +54,20 @@ impl Cluster {
     }
 
     /// All running, and each known to all.
-    fn start(count: usize) -> Self {
-        let mut cluster = Self::stopped(count);
-        for broker in &mut cluster.brokers {
-            broker.start_again();
-        }
-        cluster.wait_until_whole();
+    pub(crate) fn start(count: usize, session: &str) -> Self {
+        let mut cluster = Self::stopped(count, session);
+        cluster.start_all();
         cluster
     }
 
-    fn wait_until_whole(&self) {
+    pub(crate) fn start_all(&mut self) {
+        for broker in &mut self.brokers {
+            broker.start_again();
+        }
+        self.wait_until_whole();
+    }
+
+    pub(crate) fn wait_until_whole(&self) {
         for broker in &self.brokers {
             wait_for("all brokers in Metadata", LIMIT, || {
                 (nodes(broker).len() == self.brokers.len()).then_some(())
@@ -64,7 +75,7 @@ impl Cluster {
         }
     }
 
-    fn bootstrap(&self) -> String {
+    pub(crate) fn bootstrap(&self) -> String {
         let all: Vec<String> = self.brokers.iter().map(Broker::bootstrap).collect();
         all.join(",")
     }
@@ -99,7 +110,7 @@ fn leaders(broker: &Broker, topic: &str) -> BTreeMap<i32, i32> {
 
 #[test]
 fn leaders_are_spread_and_only_they_serve() {
-    let mut cluster = Cluster::stopped(2);
+    let mut cluster = Cluster::stopped(2, LONG_SESSION);
     cluster.brokers[0].start_again();
     let topic = fresh_topic("spread");
     Connection::open(&cluster.brokers[0]).create_topic(&topic, 8);
@@ -147,7 +158,7 @@ fn leaders_are_spread_and_only_they_serve() {
 
 /// Kills one of so many under load: clients go on by themselves.
 fn kill_one_of(count: usize) {
-    let mut cluster = Cluster::start(count);
+    let mut cluster = Cluster::start(count, SHORT_SESSION);
     let topic = fresh_topic("kill-one");
     let load = Load::start(&cluster.bootstrap(), &topic);
     load.progress(2_000);
@@ -177,7 +188,7 @@ fn kill_one_of_two_under_load() {
 
 #[test]
 fn a_broker_that_pauses_is_replaced_and_comes_back() {
-    let cluster = Cluster::start(2);
+    let cluster = Cluster::start(2, SHORT_SESSION);
     let topic = fresh_topic("paused");
     let load = Load::start(&cluster.bootstrap(), &topic);
     load.progress(2_000);
@@ -203,7 +214,7 @@ fn a_broker_that_pauses_is_replaced_and_comes_back() {
 
 #[test]
 fn a_stop_hands_over_before_it_ends() {
-    let mut cluster = Cluster::start(2);
+    let mut cluster = Cluster::start(2, LONG_SESSION);
     let topic = fresh_topic("handed-over");
     let load = Load::start(&cluster.bootstrap(), &topic);
     load.progress(2_000);
@@ -225,7 +236,7 @@ fn a_stop_hands_over_before_it_ends() {
 
 #[test]
 fn brokers_that_start_at_once_on_one_database() {
-    let mut cluster = Cluster::stopped(3);
+    let mut cluster = Cluster::stopped(3, LONG_SESSION);
     for broker in &mut cluster.brokers {
         broker.spawn();
     }
@@ -268,7 +279,7 @@ enum Fault {
 fn chaos() {
     let rounds = number("CHAOS_ROUNDS").unwrap_or(3);
     let mut random = Random::new();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start(3, SHORT_SESSION);
     let topic = fresh_topic("chaos-of-three");
     let load = Load::start(&cluster.bootstrap(), &topic);
     for round in 1..=rounds {

@@ -145,7 +145,7 @@ fn status_shows_the_broker_and_its_database() {
     for line in [
         "topics              1",
         "partitions          3",
-        "lane 0              broker 1, epoch 1, 1 flushes, 2 records",
+        "lane 1              broker 1, epoch 1, 1 flushes, 2 records",
     ] {
         assert!(said.lines().any(|l| l == line), "{line} in\n{said}");
     }

@@ -10,15 +10,16 @@ use protocol::messages::offset_commit_request::{
 };
 use protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest,
-    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
-    SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest,
+    JoinGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic};
 
 use super::broker;
+use crate::brokers::{Cluster, LIMIT, SHORT_SESSION};
 
 /// A member in generation 1 of a group of its own.
 pub(super) fn join(connection: &mut Connection, group: &str) -> String {
@@ -257,4 +258,68 @@ fn no_committed_offset_goes_back() {
         }
     }
     let _: &Broker = &broker;
+}
+
+/// The port of the broker that coordinates a group, as another says; none while nobody does.
+fn coordinator(broker: &Broker, group: &str) -> Option<u16> {
+    let request = FindCoordinatorRequest {
+        key: group.into(),
+        ..FindCoordinatorRequest::default()
+    };
+    let answer = Connection::open(broker).call(&request, 2);
+    let response: FindCoordinatorResponse<'_> = answer.read();
+    (response.error_code == 0).then(|| u16::try_from(response.port).unwrap())
+}
+
+/// As above, where another broker takes the groups over.
+#[test]
+fn no_committed_offset_goes_back_with_a_second_broker() {
+    let mut cluster = Cluster::start(2, SHORT_SESSION);
+    let topic = fresh_topic("back-of-two");
+    Connection::open(&cluster.brokers[0]).create_topic(&topic, 2);
+    let groups: Vec<String> = (0..6).map(|number| format!("group-{number}")).collect();
+    let mut known = vec![(0, 0); groups.len()];
+    for round in 0..rounds() {
+        let (killed, other) = (round % 2, 1 - round % 2);
+        let port = cluster.brokers[killed].port();
+        let of_killed: Vec<usize> = (0..groups.len())
+            .filter(|group| coordinator(&cluster.brokers[other], &groups[*group]) == Some(port))
+            .collect();
+        std::thread::scope(|scope| {
+            let committers: Vec<_> = of_killed
+                .iter()
+                .map(|group| {
+                    let (topic, name, asked) = (&topic, &groups[*group], known[*group].1);
+                    scope.spawn(move || commit_until_it_ends(port, topic, name, asked))
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(300 + 70 * round as u64 % 500));
+            cluster.brokers[killed].kill();
+            for (group, committer) in of_killed.iter().zip(committers) {
+                known[*group] = committer.join().unwrap();
+            }
+        });
+        let port = cluster.brokers[other].port();
+        for (group, (acknowledged, asked)) in groups.iter().zip(&known) {
+            tests::wait_for("the other broker to coordinate", LIMIT, || {
+                (coordinator(&cluster.brokers[other], group) == Some(port)).then_some(())
+            });
+            let found = committed(&mut Connection::to_port(port), group);
+            let found = found.get(&0).copied().unwrap_or(0);
+            assert!(
+                (*acknowledged..=*asked).contains(&found),
+                "{group}: {found}, acknowledged {acknowledged}, asked for {asked}"
+            );
+        }
+        cluster.brokers[killed].start_again();
+        cluster.wait_until_whole();
+        tests::wait_for("both to coordinate", LIMIT, || {
+            let ports = groups
+                .iter()
+                .map(|group| coordinator(&cluster.brokers[0], group));
+            let ports: Option<std::collections::BTreeSet<u16>> = ports.collect();
+            (ports?.len() == 2).then_some(())
+        });
+    }
+    assert!(known.iter().all(|(acknowledged, _)| *acknowledged > 0));
 }
