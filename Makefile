@@ -29,7 +29,9 @@ test:
 # and that no committed offset goes back.
 chaos:
 	.ci/deps test
-	CHAOS_ROUNDS=$(ROUNDS) cargo test --locked -p tests --test e2e -- durability::chaos brokers::chaos groups::restarts::no_committed_offset_goes_back --exact --nocapture
+	CHAOS_ROUNDS=$(ROUNDS) cargo test --locked -p tests --test e2e -- durability::chaos brokers::chaos \
+	  database_faults::faults_of_the_database_under_load groups::restarts::no_committed_offset_goes_back \
+	  groups::restarts::no_committed_offset_goes_back_with_a_second_broker --exact --nocapture
 
 lint:
 	cargo fmt --all --check

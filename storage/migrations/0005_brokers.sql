@@ -30,6 +30,7 @@ comment on column kafka.brokers.heartbeat is 'Its last heartbeat, by the clock o
 revoke all on kafka.brokers from public;
 
 alter table kafka.topic_partitions add column wanted_lane int4;
+create index on kafka.topic_partitions (lane) where wanted_lane is not null;
 comment on column kafka.topic_partitions.wanted_lane is 'Lane that the owner of the present one is to hand the partition to; null if it is to stay';
 comment on column kafka.topic_partitions.lane is
     'Lane its appends go through, whose owner leads the partition. Changes only in a transaction that holds the row of the old lane, after its segments are sealed';

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::{Error, Outcome, Result, migrate, pool};
 
@@ -144,12 +144,38 @@ async fn prepare(connect: &tokio_postgres::Config, config: &DatabaseConfig) -> R
          where max_partitions_per_topic <> $1";
     let mut connection = pool::connect(connect).await?;
     check_server(&connection.client).await?;
+    check_session(connect, &connection.client).await?;
     migrate::migrate(&mut connection.client).await?;
     let client = &connection.client;
     client
         .execute(LIMIT, &[&config.max_partitions_per_topic])
         .await?;
     Ok(client.query_one(CLUSTER, &[]).await?.get(0))
+}
+
+/// A pooler that gives each transaction another session, as pgbouncer does with `pool_mode=transaction`, takes away what
+/// sessions are set to, what they have prepared and what they listen to.
+async fn check_session(connect: &tokio_postgres::Config, client: &Client) -> Result<()> {
+    const MARK: &str = "set pg_kafka.session = 'marked'";
+    const READ: &str = "select current_setting('pg_kafka.session', true)";
+    client.batch_execute(MARK).await?;
+    // Takes the session that was used last, if sessions are shared.
+    let other = pool::connect(connect).await?;
+    other.client.batch_execute("begin").await?;
+    let read = client.simple_query(READ).await?;
+    other.client.batch_execute("rollback").await?;
+    let is_marked = read.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("marked"),
+        _ => false,
+    });
+    match is_marked {
+        true => Ok(()),
+        false => Err(Error::Setup(
+            "the connection goes through a pooler that shares sessions between transactions (pgbouncer with pool_mode=transaction), \
+             which pg_kafka cannot use: connect to PostgreSQL itself, or set pool_mode=session"
+                .to_owned(),
+        )),
+    }
 }
 
 async fn check_server(client: &Client) -> Result<()> {

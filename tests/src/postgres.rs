@@ -309,7 +309,7 @@ fn path(path: &Path) -> &str {
 
 /// Runs a server program, as the user `postgres` where we are root, whom PostgreSQL refuses.
 fn program(name: &str, dir: &Path, args: &[&str]) {
-    let program = bin_dir().join(name);
+    let program = find(name);
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
@@ -331,17 +331,16 @@ fn program(name: &str, dir: &Path, args: &[&str]) {
     assert!(status.success(), "{name} failed: {said}");
 }
 
-/// Where the newest PostgreSQL's server programs are.
-fn bin_dir() -> PathBuf {
+/// A program of the newest PostgreSQL.
+fn find(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut places: Vec<PathBuf> = versions.flatten().map(|e| e.path().join("bin")).collect();
     places.sort();
     let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let mut all: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
-    all.extend(places.into_iter().rev());
-    let found = all
-        .into_iter()
-        .find(|p| p.join("initdb").is_file() && p.join("pg_ctl").is_file());
+    let mut all: Vec<PathBuf> = places.into_iter().rev().collect();
+    all.extend(std::env::split_paths(&on_path));
+    let programs = all.into_iter().map(|place| place.join(name));
+    let found = programs.into_iter().find(|program| program.is_file());
     found.expect(
         "PostgreSQL's server programs are missing; install them with: apt-get install postgresql",
     )
