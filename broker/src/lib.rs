@@ -282,7 +282,10 @@ impl Joined {
         tasks.spawn(ours.run(theirs.0, theirs.1, leaving.clone()));
         tasks.spawn(groups.clone().expire_offsets(&config));
         let interval = Duration::from_millis(config.log_retention_check_interval_ms);
-        tasks.spawn(log.expire(interval));
+        tasks.spawn(log.clone().expire(interval));
+        let limited = settings.clone();
+        let cleaner_limits = move || settings::cleaner_limits(&limited.snapshot());
+        tasks.spawn(log.clean(cleaner_limits));
         let context = Arc::new(Context {
             catalog,
             cluster,

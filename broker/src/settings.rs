@@ -18,7 +18,7 @@ use storage::{SettingsChange, Store};
 use crate::config::Config;
 use crate::server::ConnectionLimits;
 
-pub(crate) use log::log_settings;
+pub(crate) use log::{cleaner_limits, log_settings};
 pub(crate) use snapshot::{Layer, Snapshot};
 
 /// Where the value of a setting comes from, with Kafka's numbers (KIP-226, KIP-848).

@@ -368,7 +368,7 @@ proptest! {
         prop_assert!(rest.is_empty());
         batch.verify_crc().unwrap();
         prop_assert_eq!(batch.last_offset(), next_offset - 1);
-        prop_assert_eq!(batch.delete_horizon_ms(), horizon);
+        prop_assert_eq!(batch.delete_horizon_ms(), horizon.filter(|horizon_ms| *horizon_ms >= 0));
         let read = batch.records(CAP_BYTES).unwrap();
         let read: Vec<_> = read.iter().map(Result::unwrap).collect();
         prop_assert_eq!(read.len(), records.len());

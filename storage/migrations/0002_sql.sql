@@ -244,6 +244,18 @@ begin
 
         if compression <> 'none' then
             timestamp_ms := batch.max_timestamp_ms;
+            if batch.record_count <> batch.last_offset - base_offset + 1 then
+                -- Compacted: which of the offsets are left is told inside only.
+                partition_offset := null;
+                global_offset := null;
+                sequence := null;
+                for i in 1 .. batch.record_count loop
+                    exit when found >= most;
+                    return next;
+                    found := found + 1;
+                end loop;
+                continue;
+            end if;
             for i in greatest(0, from_offset - base_offset)::int4 .. (batch.last_offset - base_offset)::int4 loop
                 partition_offset := base_offset + i;
                 global_offset := partition_offset + global_minus_local;
@@ -594,7 +606,8 @@ comment on view kafka.messages is
     'One row per record. Reads the partitions that topic and partition pick, and these whole: kafka.read() starts at an offset';
 comment on column kafka.messages.topic is 'Topic';
 comment on column kafka.messages.partition is 'Partition number, from 0';
-comment on column kafka.messages.partition_offset is 'Kafka''s offset within the partition';
+comment on column kafka.messages.partition_offset is
+    'Kafka''s offset within the partition. Null in compressed batches of which compaction has taken records away';
 comment on column kafka.messages.global_offset is
     'Order in which records were appended, over all partitions of a lane. Null for records older than this number';
 comment on column kafka.messages.key is 'Key; null without one, and where compression is not none';

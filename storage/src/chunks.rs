@@ -52,6 +52,15 @@ impl Rows {
         rows
     }
 
+    /// Each run with the global offset of its own first record.
+    pub(crate) fn cut_at(runs: &[(Run, i64)]) -> Self {
+        let mut rows = Self::default();
+        for (run, global_base) in runs {
+            rows.cut_run(run, *global_base);
+        }
+        rows
+    }
+
     fn cut_run(&mut self, run: &Run, global_base: i64) {
         let first = self.rows.len();
         let mut chunk = 0;

@@ -42,7 +42,8 @@ const NOTE: &str = "with moved as (delete from kafka.segment_partitions s using 
      select $1, m.part, l.first_offset, m.end_offset, l.bytes \
      from (select part, max(end_offset) as end_offset from moved group by part) m \
      join unnest($3::int4[], $4::int8[], $5::int8[]) l (part, first_offset, bytes) on l.part = m.part";
-const MOVED: &str = "update kafka.segments set moved_at = now() where segment_id = any($1)";
+const MOVED: &str =
+    "update kafka.segments set moved_at = clock_timestamp() where segment_id = any($1)";
 
 /// The rows of living partitions, from the runs on with which their logs begin.
 fn copy_living(from: i32, to: i32) -> String {

@@ -7,6 +7,7 @@ mod brokers;
 mod changes;
 mod chunks;
 mod cleaning;
+mod compaction;
 pub mod embedded;
 mod error;
 mod group_offsets;
@@ -28,6 +29,9 @@ mod writer;
 
 pub use brokers::{BrokerRow, LaneLoad, Registration, Takeover, session_name};
 pub use changes::{Change, Changes};
+pub use compaction::{
+    CleanSegment, Cleanable, LaneCleaner, PlacedRun, Replacement, Stretch, StretchReader,
+};
 pub use error::{Error, Outcome};
 pub use group_offsets::CommittedOffset;
 pub use group_writer::{GroupChange, GroupWrite, GroupWriter, OffsetWrite};

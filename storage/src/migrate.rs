@@ -20,6 +20,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0005_brokers",
         include_str!("../migrations/0005_brokers.sql"),
     ),
+    (
+        "0006_cleaning",
+        include_str!("../migrations/0006_cleaning.sql"),
+    ),
 ];
 
 /// Any number that other users of the database are unlikely to lock.

@@ -28,10 +28,15 @@ const UNFROZEN: &str = "select segment_id from kafka.segments \
 const UNWEIGHED: &str = "select g.segment_id from kafka.segments g where g.lane_id = $1 and g.state = 'sealed' \
      and exists (select from kafka.segment_partitions s where s.segment_id = g.segment_id and s.bytes = 0)";
 const FROZEN: &str = "update kafka.segments set frozen_at = now() where segment_id = $1";
-/// Sealed segments whose partitions are gone or begin after them.
+/// Sealed segments whose partitions are gone or begin after them. What was moved out of one may still be read there by whoever began
+/// before that; a session whose state is hidden from this one is taken to have ended its query after a minute.
 const EXPIRED: &str = "select g.segment_id from kafka.segments g where g.lane_id = $1 and g.state = 'sealed' \
      and not exists (select 1 from kafka.segment_partitions s join kafka.topic_partitions p on p.id = s.part \
          where s.segment_id = g.segment_id and s.end_offset > p.log_start_offset) \
+     and not exists (select 1 from pg_stat_activity a where g.moved_at is not null \
+         and a.datname = current_database() and a.pid <> pg_backend_pid() \
+         and (a.xact_start < g.moved_at + interval '1 second' \
+             or (a.query = '<insufficient privilege>' and g.moved_at > now() - interval '1 minute'))) \
      order by g.segment_id";
 const FORGET: &str = "delete from kafka.segments where segment_id = $1";
 /// A reader of the table is not to be waited for long, as others would wait behind.

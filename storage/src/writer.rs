@@ -189,6 +189,10 @@ impl LaneWriter {
         &self.lease
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Stores all runs in one transaction and returns after its commit. No runs: nothing happens.
     ///
     /// While the database is away this waits and tries again until `deadline`; each flush is stored at most once

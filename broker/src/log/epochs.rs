@@ -32,12 +32,14 @@ impl Partition {
         let (mut low, mut high) = (offsets.log_start_offset, offsets.high_watermark);
         let mut found = epoch;
         while low < high {
-            let span = self.span_at(low + (high - low) / 2).await?;
+            let middle = low + (high - low) / 2;
+            let span = self.span_at(middle).await?;
             if span.epoch <= epoch {
                 found = span.epoch;
                 low = span.end_offset;
             } else {
-                high = span.base_offset;
+                // There may be a gap before the batch.
+                high = span.base_offset.min(middle);
             }
         }
         Ok(Some((found, low.min(offsets.high_watermark))))

@@ -6,6 +6,8 @@
 mod alarm;
 mod append;
 mod checkpoint;
+mod cleaner;
+mod compact;
 mod epochs;
 mod growth;
 mod lane;
@@ -14,6 +16,7 @@ mod pace;
 mod partition;
 mod producers;
 mod retention;
+mod runs;
 mod tail;
 mod waiter;
 
@@ -23,11 +26,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::compression::Compression;
 use protocol::records::TimestampType;
-use storage::{PartitionRow, Store};
+use storage::{LaneCleaner, PartitionRow, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use cleaner::CleanerLimits;
 pub use meter::Meter;
 pub use partition::{AppendOptions, Leader, Offsets, Partition, Read, TimestampOffset};
 pub use retention::DeleteError;
@@ -95,6 +99,14 @@ pub struct TopicSettings {
     pub segment_bytes: u64,
     /// `segment.ms`: after which time it does.
     pub segment_ms: i64,
+    /// `delete.retention.ms`: how long compaction keeps tombstones.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: the least age of what is compacted.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: from this age on it is compacted in any case.
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`: the share of new bytes from which on it is.
+    pub min_cleanable_dirty_ratio: f64,
     /// `compression.type`: how batches are kept; `None` is `producer`, as they were sent.
     pub compression: Option<Compression>,
     /// `compression.<codec>.level` of that codec; `None` is the codec's default.
@@ -114,6 +126,10 @@ impl Default for TopicSettings {
             retention_bytes: -1,
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 60 * 60 * 1000,
+            delete_retention_ms: 24 * 60 * 60 * 1000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ratio: 0.5,
             compression: None,
             compression_level: None,
         }
@@ -253,6 +269,8 @@ pub struct Log {
     fenced: watch::Receiver<bool>,
     tail: Arc<TailCache>,
     partitions: Mutex<HashMap<i32, Arc<Partition>>>,
+    /// Until the cleaner is started.
+    cleaner: Mutex<Option<LaneCleaner>>,
 }
 
 impl Log {
@@ -267,6 +285,7 @@ impl Log {
         let lease = store.claim_lane(node_id, owner).await?;
         let (handovers, handovers_asked) = mpsc::channel(HANDOVERS_MAX);
         let writer = store.lane_writer(lease).await?;
+        let cleaner = Mutex::new(Some(writer.cleaner()));
         let queue = Arc::new(LaneQueue::new());
         let tail = Arc::new(TailCache::new(config.tail_cache_bytes));
         let (fenced_sender, fenced) = watch::channel(false);
@@ -291,6 +310,7 @@ impl Log {
             fenced,
             tail,
             partitions: Mutex::default(),
+            cleaner,
         }))
     }
 
@@ -376,6 +396,14 @@ impl Log {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&partition.id());
         partition.close();
+    }
+
+    fn take_cleaner(&self) -> Option<LaneCleaner> {
+        let mut cleaner = self.cleaner.lock();
+        cleaner
+            .as_mut()
+            .unwrap_or_else(|poisoned| poisoned.get_mut())
+            .take()
     }
 
     /// The partitions that this broker leads.

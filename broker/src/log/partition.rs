@@ -339,24 +339,28 @@ impl Partition {
 
     /// The log begins at `offset` from now on, if it began before that.
     pub(crate) fn raise_log_start(&self, offset: i64) {
-        let mut freed = Vec::new();
         {
             let mut state = self.state();
             if offset <= state.log_start_offset {
                 return;
             }
             state.log_start_offset = offset;
-            // Their places stay, as the tail cache counts pieces and takes the oldest away.
-            for piece in &mut state.tail {
-                if piece.end_offset > offset {
-                    break;
-                }
-                freed.push(std::mem::take(&mut piece.head));
-                freed.push(std::mem::take(&mut piece.rest));
-            }
         }
-        drop(freed);
+        self.forget_tail(offset);
         self.waiters.wake();
+    }
+
+    /// What lies before `offset` is read from the database from now on: it is not there any more, or there is less of it.
+    pub(crate) fn forget_tail(&self, offset: i64) {
+        let mut freed = Vec::new();
+        // Their places stay, as the tail cache counts pieces and takes the oldest away.
+        for piece in &mut self.state().tail {
+            if piece.end_offset > offset {
+                break;
+            }
+            freed.push(std::mem::take(&mut piece.head));
+            freed.push(std::mem::take(&mut piece.rest));
+        }
     }
 
     pub(crate) fn evict_oldest_piece(&self) {
@@ -393,18 +397,17 @@ impl Partition {
             if !state.is_led || self.lane.is_fenced() {
                 return Err(ReadError::NotLeader);
             }
-            let is_deleted = offset < state.log_start_offset;
-            if (is_deleted && !deleted) || offset > state.high_watermark {
+            if (offset < state.log_start_offset && !deleted) || offset > state.high_watermark {
                 return Err(ReadError::OutOfRange(offsets));
             }
+            let first = state
+                .tail
+                .partition_point(|piece| piece.end_offset <= offset);
             let in_memory = state
                 .tail
-                .front()
-                .is_some_and(|piece| piece.base_offset <= offset);
-            if offset == state.high_watermark || (in_memory && !is_deleted) {
-                let first = state
-                    .tail
-                    .partition_point(|piece| piece.end_offset <= offset);
+                .get(first)
+                .is_some_and(|piece| piece.base_offset <= offset && piece.size_bytes() > 0);
+            if offset == state.high_watermark || in_memory {
                 for piece in state.tail.range(first..) {
                     if !collector.add_piece(piece, offset) {
                         break;

@@ -149,6 +149,15 @@ impl Producers {
         });
     }
 
+    /// Offset of the last batch of each producer that was seen at `oldest_ms` or later.
+    pub(crate) fn last_batches(&self, oldest_ms: i64) -> HashMap<i64, i64> {
+        let living = self.by_id.iter();
+        let living = living.filter(|(_, producer)| producer.last_seen_ms >= oldest_ms);
+        living
+            .filter_map(|(id, producer)| Some((*id, producer.batches.back()?.base_offset)))
+            .collect()
+    }
+
     /// Forgets producers whose last batch was seen before `oldest_ms` (producer.id.expiration.ms).
     pub(crate) fn expire(&mut self, oldest_ms: i64) {
         self.by_id

@@ -1,6 +1,7 @@
 //! From the settings of a topic, which are texts, to what the log judges by.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::compression::Compression;
 use protocol::records::TimestampType;
@@ -9,7 +10,7 @@ use super::kind::parts_of;
 use super::snapshot::Snapshot;
 use super::topics::TopicSetting;
 use crate::config;
-use crate::log::TopicSettings;
+use crate::log::{CleanerLimits, TopicSettings};
 
 /// What the log judges by in a topic with these settings.
 pub(crate) fn log_settings(
@@ -68,8 +69,33 @@ pub(super) fn effective(snapshot: &Snapshot, overrides: &[(String, String)]) -> 
         retention_bytes: number(value("retention.bytes"), defaults.retention_bytes),
         segment_bytes: number(value("segment.bytes"), defaults.segment_bytes),
         segment_ms: number(value("segment.ms"), defaults.segment_ms),
+        delete_retention_ms: number(value("delete.retention.ms"), defaults.delete_retention_ms),
+        min_compaction_lag_ms: number(
+            value("min.compaction.lag.ms"),
+            defaults.min_compaction_lag_ms,
+        ),
+        max_compaction_lag_ms: number(
+            value("max.compaction.lag.ms"),
+            defaults.max_compaction_lag_ms,
+        ),
+        min_cleanable_dirty_ratio: number(
+            value("min.cleanable.dirty.ratio"),
+            defaults.min_cleanable_dirty_ratio,
+        ),
         compression,
         compression_level: compression_level(compression, value),
+    }
+}
+
+/// What the log cleaner may take.
+pub(crate) fn cleaner_limits(snapshot: &Snapshot) -> CleanerLimits {
+    let value = |name| snapshot.broker_value(name);
+    let memory_bytes: usize = number(value("log.cleaner.dedupe.buffer.size"), 128 << 20);
+    let fill: f64 = number(value("log.cleaner.io.buffer.load.factor"), 0.9);
+    CleanerLimits {
+        memory_bytes: (memory_bytes as f64 * fill.clamp(0.0, 1.0)) as usize,
+        bytes_per_second: number(value("log.cleaner.io.max.bytes.per.second"), f64::MAX),
+        pause: Duration::from_millis(number(value("log.cleaner.backoff.ms"), 15_000)),
     }
 }
 

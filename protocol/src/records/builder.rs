@@ -112,11 +112,13 @@ impl RecordBatchBuilder {
         self
     }
 
-    /// Sets the delete horizon in milliseconds, which takes the place of the base timestamp (KIP-534). To be called
-    /// before the first record is appended.
+    /// Sets the delete horizon in milliseconds, which takes the place of the base timestamp (KIP-534); a negative one is none.
+    /// To be called before the first record is appended.
     pub fn delete_horizon_ms(&mut self, horizon_ms: i64) -> &mut Self {
-        self.base_timestamp = Some(horizon_ms);
-        self.attributes |= Attributes::DELETE_HORIZON;
+        if horizon_ms >= 0 {
+            self.base_timestamp = Some(horizon_ms);
+            self.attributes |= Attributes::DELETE_HORIZON;
+        }
         self
     }
 

@@ -4,6 +4,7 @@
 mod answered;
 mod brokers;
 mod cluster;
+mod compaction;
 mod database_faults;
 mod durability;
 mod fetch;
