@@ -59,13 +59,14 @@ const PARTITIONS: &str = "select topic, id, partition, lane, leader_epoch, log_s
 const SETTINGS: &str = "select topic, name, value from kafka.topic_settings \
      order by topic, name collate \"C\"";
 
-/// Nothing if the topic is there, or one whose name differs in `.` and `_` only.
-const INSERT_TOPIC: &str = "insert into kafka.topics (topic_id, name, partitions) \
-     select $1::uuid, $2::text, $3::int4 where not exists (select from kafka.topics t \
-         where translate(t.name, '.', '_') = translate($2, '.', '_') and t.name <> $2) \
-     on conflict (name) do nothing returning id";
+/// Nothing of a topic that is there, or one whose name differs in `.` and `_` only.
+const INSERT_TOPICS: &str = "insert into kafka.topics (topic_id, name, partitions) \
+     select u.* from unnest($1::uuid[], $2::text[], $3::int4[]) u (topic_id, name, partitions) \
+     where not exists (select from kafka.topics t \
+         where translate(t.name, '.', '_') = translate(u.name, '.', '_') and t.name <> u.name) \
+     on conflict (name) do nothing returning id, topic_id";
 const INSERT_SETTINGS: &str = "insert into kafka.topic_settings (topic, name, value) \
-     select $1, u.name, u.value from unnest($2::text[], $3::text[]) u (name, value)";
+     select u.* from unnest($1::int4[], $2::text[], $3::text[]) u (topic, name, value)";
 /// Partitions `$2 .. $3` of a topic, dealt to the lanes of the array. A trigger makes those of a new topic, whoever inserts it.
 const INSERT_PARTITIONS: &str = "insert into kafka.topic_partitions (topic, partition, lane) \
      select $1, i, ($4::int4[])[1 + i % cardinality($4::int4[])] from generate_series($2::int4, $3::int4 - 1) i \
@@ -77,7 +78,7 @@ const DELETE_TOPICS: &str = "delete from kafka.topics where id = any($1) returni
 const LOCK_TOPIC: &str = "select partitions, name from kafka.topics where id = $1 for update";
 const GROW_TOPIC: &str = "update kafka.topics set partitions = $2 where id = $1";
 const PARTITIONS_OF: &str = "select topic, id, partition, lane, leader_epoch, log_start_offset \
-     from kafka.topic_partitions where topic = $1 order by partition";
+     from kafka.topic_partitions where topic = any($1) order by topic, partition";
 
 impl Store {
     /// All topics, by name.
@@ -134,18 +135,20 @@ impl Store {
             }
         }
         // Rows are inserted by name, so that two brokers creating the same topics wait for each other instead of deadlocking.
-        let mut by_name: Vec<usize> = (0..topics.len()).collect();
-        by_name.sort_by_key(|&i| &topics[i].name);
+        let mut by_name: Vec<&NewTopic> = topics.iter().collect();
+        by_name.sort_by_key(|topic| &topic.name);
+        let mut names = HashSet::new();
+        by_name.retain(|topic| names.insert(topic.name.replace('.', "_")));
 
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
-        let mut answers: Vec<(usize, Result<Topic>)> = Vec::with_capacity(topics.len());
-        for i in by_name {
-            answers.push((i, create_topic(&transaction, &topics[i]).await?));
-        }
+        let mut made = insert_topics(&transaction, &by_name).await?;
         transaction.commit().await?;
-        answers.sort_by_key(|(i, _)| *i);
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        let answer = |topic: &NewTopic| {
+            let exists = || Error::Exists(format!("topic {}", topic.name));
+            made.remove(&topic.topic_id).ok_or_else(exists)
+        };
+        Ok(topics.iter().map(answer).collect())
     }
 
     /// Deletes the topics with these ids in one transaction and answers each in the order asked: done, or `NotFound`.
@@ -192,55 +195,69 @@ impl Store {
                 .await?;
         }
         transaction.execute(GROW_TOPIC, &[&id, &total]).await?;
-        let rows = transaction.query(PARTITIONS_OF, &[&id]).await?;
+        let rows = transaction.query(PARTITIONS_OF, &[&vec![id]]).await?;
         transaction.commit().await?;
         Ok(rows.iter().map(partition_row).collect())
     }
 }
 
-async fn create_topic(transaction: &Transaction<'_>, topic: &NewTopic) -> Result<Result<Topic>> {
-    let inserted = transaction
-        .query_opt(
-            INSERT_TOPIC,
-            &[&topic.topic_id, &topic.name, &topic.partitions],
-        )
+/// Those of `topics` that were not there, by topic id.
+async fn insert_topics(
+    transaction: &Transaction<'_>,
+    topics: &[&NewTopic],
+) -> Result<HashMap<Uuid, Topic>> {
+    let ids: Vec<Uuid> = topics.iter().map(|topic| topic.topic_id).collect();
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    let counts: Vec<i32> = topics.iter().map(|topic| topic.partitions).collect();
+    let rows = transaction
+        .query(INSERT_TOPICS, &[&ids, &names, &counts])
         .await?;
-    let Some(row) = inserted else {
-        return Ok(Err(Error::Exists(format!("topic {}", topic.name))));
-    };
-    let id: i32 = row.get(0);
-    let rows = match topic.lanes.is_empty() {
-        true => transaction.query(PARTITIONS_OF, &[&id]).await?,
-        false => {
-            let partitions = [
-                &id as &(dyn ToSql + Sync),
-                &0,
-                &topic.partitions,
-                &topic.lanes,
-            ];
-            transaction.query(INSERT_PARTITIONS, &partitions).await?
+    let keys: HashMap<Uuid, i32> = rows.iter().map(|row| (row.get(1), row.get(0))).collect();
+    let made = topics
+        .iter()
+        .filter_map(|topic| Some((*keys.get(&topic.topic_id)?, *topic)));
+    let made: Vec<(i32, &NewTopic)> = made.collect();
+    for (id, topic) in made.iter().filter(|(_, topic)| !topic.lanes.is_empty()) {
+        let partitions: [&(dyn ToSql + Sync); 4] = [id, &0, &topic.partitions, &topic.lanes];
+        transaction.query(INSERT_PARTITIONS, &partitions).await?;
+    }
+    insert_settings(transaction, &made).await?;
+    let ids: Vec<i32> = made.iter().map(|(id, _)| *id).collect();
+    let mut partitions_of: HashMap<i32, Vec<PartitionRow>> = HashMap::with_capacity(ids.len());
+    for row in &transaction.query(PARTITIONS_OF, &[&ids]).await? {
+        let partitions = partitions_of.entry(row.get(0)).or_default();
+        partitions.push(partition_row(row));
+    }
+    let topics = made.into_iter().map(|(id, topic)| {
+        let mut settings = topic.settings.clone();
+        settings.sort();
+        let made = Topic {
+            id,
+            topic_id: topic.topic_id,
+            name: topic.name.clone(),
+            partitions: partitions_of.remove(&id).unwrap_or_default(),
+            settings,
+        };
+        (topic.topic_id, made)
+    });
+    Ok(topics.collect())
+}
+
+async fn insert_settings(transaction: &Transaction<'_>, made: &[(i32, &NewTopic)]) -> Result<()> {
+    let (mut ids, mut names, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, topic) in made {
+        for (name, value) in &topic.settings {
+            ids.push(*id);
+            names.push(name.as_str());
+            values.push(value.as_str());
         }
-    };
-    let mut partitions: Vec<PartitionRow> = rows.iter().map(partition_row).collect();
-    partitions.sort_by_key(|partition| partition.index);
-    let mut settings = topic.settings.clone();
-    settings.sort();
-    if !settings.is_empty() {
-        let (names, values): (Vec<&str>, Vec<&str>) = settings
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .unzip();
+    }
+    if !ids.is_empty() {
         transaction
-            .execute(INSERT_SETTINGS, &[&id, &names, &values])
+            .execute(INSERT_SETTINGS, &[&ids, &names, &values])
             .await?;
     }
-    Ok(Ok(Topic {
-        id,
-        topic_id: topic.topic_id,
-        name: topic.name.clone(),
-        partitions,
-        settings,
-    }))
+    Ok(())
 }
 
 fn partition_row(row: &Row) -> PartitionRow {

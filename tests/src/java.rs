@@ -2,7 +2,9 @@
 //! fetches the jars of all, once.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -23,15 +25,93 @@ pub(crate) fn programs() -> PathBuf {
 
 /// Runs one of Kafka's tools by its class in `org.apache.kafka.tools`, or by its whole name if that begins with `kafka.`.
 pub fn kafka_tool(class: &str, args: &[&str], input: &[u8]) -> Finished {
+    java(&tools_class_path(), &tool_class(class), args, input)
+}
+
+fn tools_class_path() -> String {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let target = DIR.get_or_init(|| built("kafka-tools")).join("target");
-    let class_path = format!("{}/lib/*", target.display());
-    // Some are still where they were before there was a package of tools.
-    let class = match class.starts_with("kafka.") {
+    format!("{}/lib/*", target.display())
+}
+
+/// Some are still where they were before there was a package of tools.
+fn tool_class(class: &str) -> String {
+    match class.starts_with("kafka.") {
         true => class.to_owned(),
         false => format!("org.apache.kafka.tools.{class}"),
-    };
-    java(&class_path, &class, args, input)
+    }
+}
+
+/// Seconds that all tools run by one shell may take.
+const SHELL_SECONDS: &str = "240";
+
+/// Runs Kafka's tools one after the other in one process, as most of the time of one goes into its start.
+#[derive(Debug)]
+pub struct ToolShell {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl ToolShell {
+    /// Starts the process.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start() -> Self {
+        let program = workspace().join("tests/clients/kafka-tools/Tools.java");
+        let mut process = Command::new("timeout")
+            .args(["-k", "5", SHELL_SECONDS, "java", "-Xmx256m"])
+            .args(["-XX:TieredStopAtLevel=1", "-cp", &tools_class_path()])
+            .arg(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("timeout (of coreutils) runs");
+        let output = process.stdout.take().expect("a standard output");
+        Self {
+            input: process.stdin.take(),
+            output: BufReader::new(output),
+            process,
+        }
+    }
+
+    /// As [`kafka_tool`]; what it prints as an error comes with the rest.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    pub fn run(&mut self, class: &str, args: &[&str]) -> Finished {
+        let class = tool_class(class);
+        let words = [&[class.as_str()], args].concat();
+        let input = self.input.as_mut().expect("a standard input");
+        writeln!(input, "{}", words.join("\t")).expect("the process reads");
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.output.read_line(&mut line).expect("text");
+            assert!(read > 0, "the process has ended, and said {said}");
+            // What a tool prints may not end with the end of a line.
+            let Some((rest, status)) = line.split_once('\u{1}') else {
+                said.push_str(&line);
+                continue;
+            };
+            said.push_str(rest);
+            return Finished {
+                success: status.trim() == "0",
+                stdout: said.into_bytes(),
+                stderr: String::new(),
+            };
+        }
+    }
+}
+
+impl Drop for ToolShell {
+    fn drop(&mut self) {
+        // It ends with its input.
+        drop(self.input.take());
+        self.process.wait().expect("the end of the process");
+    }
 }
 
 fn java(class_path: &str, class: &str, args: &[&str], input: &[u8]) -> Finished {

@@ -11,6 +11,7 @@ mod fetch;
 mod groups;
 mod idempotence;
 mod java;
+mod kafka_admin_tools;
 mod kafka_tools;
 mod kcat;
 mod librdkafka;

@@ -103,12 +103,20 @@ fn described(c: &mut Connection) -> (usize, usize) {
 }
 
 #[test]
-fn ten_thousand_partitions() {
+fn one_topic_of_ten_thousand_partitions() {
+    lives_through("one topic", vec!["wide".to_owned()], 10_000);
+}
+
+#[test]
+fn a_thousand_topics_of_ten_partitions() {
+    let names = (0..1_000).map(|i| format!("narrow-{i}"));
+    lives_through("a thousand topics", names.collect(), 10);
+}
+
+fn lives_through(shape: &str, names: Vec<String>, partitions: i32) {
     let postgres = Postgres::start();
     let url = postgres.url();
     let mut broker = Broker::start_with(&["--database-url", &url]);
-    let names = vec!["wide".to_owned()];
-    let (shape, partitions) = ("one topic", 10_000);
     let mut c = Connection::open(&broker);
     timed(&format!("creating {shape}"), LIMIT, || {
         create(&mut c, &names, partitions)
