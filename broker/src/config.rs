@@ -84,6 +84,10 @@ pub struct Config {
     pub log_retention_check_interval_ms: u64,
     /// After how long a silent idempotent producer is forgotten, in milliseconds.
     pub producer_id_expiration_ms: i64,
+    pub transaction_max_timeout_ms: i32,
+    pub transactional_id_expiration_ms: i64,
+    pub transaction_abort_timed_out_transaction_cleanup_interval_ms: u64,
+    pub transaction_remove_expired_transaction_cleanup_interval_ms: u64,
 
     /// How long a classic group that was empty waits for more members, in milliseconds.
     pub group_initial_rebalance_delay_ms: i32,
@@ -184,6 +188,10 @@ impl Default for Config {
             log_segment_table_ms: 6 * 60 * 60 * 1000,
             log_retention_check_interval_ms: 300_000,
             producer_id_expiration_ms: 86_400_000,
+            transaction_max_timeout_ms: 900_000,
+            transactional_id_expiration_ms: 604_800_000,
+            transaction_abort_timed_out_transaction_cleanup_interval_ms: 10_000,
+            transaction_remove_expired_transaction_cleanup_interval_ms: 3_600_000,
             group_initial_rebalance_delay_ms: 3_000,
             group_min_session_timeout_ms: 6_000,
             group_max_session_timeout_ms: 1_800_000,

@@ -12,10 +12,10 @@ use crate::cluster::Cluster;
 use crate::config::{Config, Endpoint};
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
-use crate::handlers::init_producer_id::ProducerIds;
 use crate::metrics::Metrics;
 use crate::server::Budget;
 use crate::settings::Settings;
+use crate::transactions::Transactions;
 
 /// One broker.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Context {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) store: Store,
     pub(crate) groups: Arc<Groups>,
-    pub(crate) producer_ids: ProducerIds,
+    pub(crate) transactions: Arc<Transactions>,
     /// Memory of answers to consumers.
     pub(crate) fetches: Budget,
     pub(crate) fetch_sessions: FetchSessions,

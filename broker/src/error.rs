@@ -38,6 +38,7 @@ impl From<&storage::Error> for Failure {
             Error::NotFound(_) => Self::of(ErrorCode::UnknownTopicOrPartition),
             Error::Exists(_) => Self::of(ErrorCode::TopicAlreadyExists),
             Error::Fenced { .. } => Self::of(ErrorCode::NotLeaderOrFollower),
+            Error::NotCoordinator => Self::of(ErrorCode::NotCoordinator),
             Error::Conflict(_) | Error::Unavailable { .. } => {
                 tracing::warn!(%error, "a request failed and may be tried again");
                 Self::new(
@@ -57,7 +58,7 @@ impl From<&storage::Error> for Failure {
 pub(crate) fn coordinator_code(error: &storage::Error) -> ErrorCode {
     use storage::Error;
     match error {
-        Error::Fenced { .. } => ErrorCode::NotCoordinator,
+        Error::Fenced { .. } | Error::NotCoordinator => ErrorCode::NotCoordinator,
         Error::Conflict(_) | Error::Unavailable { .. } => {
             tracing::warn!(%error, "a request to a group failed and may be tried again");
             ErrorCode::CoordinatorNotAvailable
@@ -84,6 +85,7 @@ impl From<&ReadError> for Failure {
                 Self::of(ErrorCode::KafkaStorageError)
             }
             ReadError::Storage(error) => Self::from(error),
+            ReadError::Unloaded(error) => Self::from(&**error),
         }
     }
 }
@@ -100,7 +102,7 @@ impl From<&AppendError> for Failure {
                 ErrorCode::MessageTooLarge
             }
             AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
-            AppendError::Transactional => ErrorCode::InvalidTxnState,
+            AppendError::OutsideTransaction => ErrorCode::InvalidTxnState,
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             AppendError::NotLeader | AppendError::Stopping => ErrorCode::NotLeaderOrFollower,

@@ -61,5 +61,13 @@ error_codes! {
     DeleteGroupsResponse: |r| r.results.iter().map(|group| group.error_code);
     OffsetDeleteResponse: |r| one(r.error_code).chain(r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code));
     ConsumerGroupHeartbeatResponse: |r| one(r.error_code);
+    AddPartitionsToTxnResponse: |r| one(r.error_code).chain(r.results_by_topic_v3_and_below.iter().chain(r.results_by_transaction.iter().flat_map(|t| &t.topic_results)).flat_map(|t| &t.results_by_partition).map(|p| p.partition_error_code));
+    AddOffsetsToTxnResponse: |r| one(r.error_code);
+    EndTxnResponse: |r| one(r.error_code);
+    WriteTxnMarkersResponse: |r| r.markers.iter().flat_map(|marker| &marker.topics).flat_map(|t| &t.partitions).map(|p| p.error_code);
+    TxnOffsetCommitResponse: |r| r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+    DescribeProducersResponse: |r| r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+    DescribeTransactionsResponse: |r| r.transaction_states.iter().map(|state| state.error_code);
+    ListTransactionsResponse: |r| one(r.error_code);
     ConsumerGroupDescribeResponse: |r| r.groups.iter().map(|group| group.error_code);
 }

@@ -33,6 +33,7 @@ use crate::config::Config;
 pub(crate) use config::GroupConfig;
 pub(crate) use consumer::{
     ConsumerDescription, ConsumerHeartbeat, HeartbeatAnswer, Member as ConsumerMember, Partitions,
+    Pattern,
 };
 pub(crate) use messages::{
     Client, Description, JoinAnswer, JoinRequest, Leaving, MemberRef, Protocol, SyncAnswer,
@@ -153,6 +154,11 @@ impl Groups {
         place.is_some_and(|place| matches!(self.leases().get(place), Some(Some(_))))
     }
 
+    /// The shards that this broker has, and by what right.
+    pub(crate) fn shard_leases(&self) -> Vec<ShardLease> {
+        self.leases().iter().flatten().copied().collect()
+    }
+
     /// The shards that this broker has.
     pub(crate) fn shards(&self) -> Vec<i32> {
         let leases = self.leases();
@@ -252,6 +258,12 @@ impl Groups {
         offsets.map_err(|error| crate::error::coordinator_code(&error))
     }
 
+    /// Topics and partitions of which open transactions will commit offsets for a group.
+    pub(crate) async fn pending(&self, group_id: &str) -> Result<HashSet<(i32, i32)>, ErrorCode> {
+        let pending = self.store.pending_offsets(group_id).await;
+        pending.map_err(|error| crate::error::coordinator_code(&error))
+    }
+
     /// Takes a group up again that could not be loaded or written, so that silent members do not stay for ever.
     fn restore_later(self: &Arc<Self>, group_id: Arc<str>) {
         let groups = self.clone();
@@ -263,10 +275,10 @@ impl Groups {
         });
     }
 
-    /// `None` if another broker coordinates the group.
-    fn lease(&self, group_id: &str) -> Option<ShardLease> {
+    /// The right to coordinate what has this id, a group or a transactional id; `None` if another broker does.
+    pub(crate) fn lease(&self, id: &str) -> Option<ShardLease> {
         let leases = self.leases();
-        *leases.get(shard_of(group_id, leases.len()))?
+        *leases.get(shard_of(id, leases.len()))?
     }
 
     fn now_ms(&self) -> u64 {

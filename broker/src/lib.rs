@@ -21,6 +21,7 @@ mod groups;
 mod handlers;
 mod metrics;
 mod settings;
+mod transactions;
 mod wire_log;
 
 use std::fmt;
@@ -46,6 +47,7 @@ use metrics::Metrics;
 use server::{Begin, Budget, Limits, Server, serve_http};
 pub use server::{BindError, bind};
 use settings::Settings;
+use transactions::Transactions;
 
 /// Why a broker could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -283,6 +285,10 @@ impl Joined {
         tasks.spawn(groups.clone().expire_offsets(&config));
         let interval = Duration::from_millis(config.log_retention_check_interval_ms);
         tasks.spawn(log.clone().expire(interval));
+        let transactions = Transactions::open(store.clone(), log.clone(), groups.clone(), &config).await?;
+        tasks.spawn(transactions.clone().follow_shards());
+        tasks.spawn(transactions.clone().abort_timed_out(&config));
+        tasks.spawn(transactions.clone().forget_unused(&config));
         let limited = settings.clone();
         let cleaner_limits = move || settings::cleaner_limits(&limited.snapshot());
         tasks.spawn(log.clean(cleaner_limits));
@@ -292,7 +298,7 @@ impl Joined {
             settings,
             store,
             groups,
-            producer_ids: Default::default(),
+            transactions,
             fetches: Budget::new(config.fetch_memory_bytes),
             fetch_sessions: fetch_sessions(&config),
             metrics: Metrics::new(),

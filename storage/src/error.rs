@@ -31,6 +31,9 @@ pub enum Error {
         /// The epoch of the lease that is void now.
         epoch: i32,
     },
+    /// A change in a flush was by the right of a shard that another broker has claimed; nothing of the flush was stored.
+    #[error("the coordinator of a transaction in the flush is another broker")]
+    NotCoordinator,
     /// Lost a race with another transaction; the same call may be tried again at once.
     #[error("conflict with another transaction: {0}")]
     Conflict(#[source] tokio_postgres::Error),

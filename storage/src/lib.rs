@@ -25,6 +25,7 @@ mod settings;
 mod sizes;
 mod store;
 mod topics;
+mod transactions;
 mod writer;
 
 pub use brokers::{BrokerRow, LaneLoad, Registration, Takeover, session_name};
@@ -44,6 +45,10 @@ pub use retention::{Expiry, Mark};
 pub use settings::{ClusterSettings, SettingName, SettingsChange, SettingsOwner};
 pub use store::{DatabaseConfig, Store};
 pub use topics::{NewTopic, PartitionRow, Topic};
+pub use transactions::{
+    AbortedTransaction, FlushChanges, StoredTransaction, TransactionRow, TransactionWrite,
+    TransactionWriter,
+};
 pub use writer::{LaneWriter, Run};
 
 /// Result of every call of this crate.

@@ -24,6 +24,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0006_cleaning",
         include_str!("../migrations/0006_cleaning.sql"),
     ),
+    (
+        "0007_transactions",
+        include_str!("../migrations/0007_transactions.sql"),
+    ),
 ];
 
 /// Any number that other users of the database are unlikely to lock.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
-use futures_util::future::{join, join3};
+use futures_util::future::{join, join4};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use crate::chunks::{CopyMessage, Rows};
 use crate::error::describe;
 use crate::pool::{self, Connection};
 use crate::segments::{self, OpenSegment};
+use crate::transactions::{self, FlushChanges};
 use crate::{Error, LaneLease, Outcome, Result, Store};
 
 /// Up to here one statement with arrays is faster; above, COPY.
@@ -95,6 +96,7 @@ pub struct LaneWriter {
 #[derive(Debug, PartialEq, Eq)]
 struct Pending {
     runs: Vec<(i32, i64, i32, usize)>,
+    changes: FlushChanges,
 }
 
 #[derive(Debug, Clone)]
@@ -111,6 +113,8 @@ struct Link {
     segment_id: i32,
     insert: Statement,
     copy: Statement,
+    /// Prepared by the first flush that has changes of transactions.
+    change: Option<Statement>,
 }
 
 /// What one attempt came to.
@@ -118,6 +122,8 @@ enum Attempt {
     Committed,
     /// The lane's row was not as expected; nothing was stored by this attempt.
     Refused,
+    /// A shard in the changes has another coordinator; nothing was stored by this attempt.
+    NotCoordinator,
 }
 
 /// Why an attempt ended, and whether its commit may have been under way.
@@ -204,9 +210,21 @@ impl LaneWriter {
     ///
     /// A future dropped half-way leaves the writer as after `Unknown`.
     pub async fn flush(&mut self, runs: &[Run], deadline: Instant) -> Result<()> {
+        self.flush_with(runs, &FlushChanges::default(), deadline)
+            .await
+    }
+
+    /// As [`LaneWriter::flush`], with changes of transactions in the same transaction of the database: all of it is stored, or
+    /// nothing. `NotCoordinator` if one of them is by the right of a shard that is lost: nothing was stored, the caller is free.
+    pub async fn flush_with(
+        &mut self,
+        runs: &[Run],
+        changes: &FlushChanges,
+        deadline: Instant,
+    ) -> Result<()> {
         let rows = Rows::cut(runs, self.lease.records);
-        let asked = Pending::of(runs)?;
-        if runs.is_empty() {
+        let asked = Pending::of(runs, changes)?;
+        if runs.is_empty() && changes.is_empty() {
             return Ok(());
         }
         let mut in_doubt = match &self.pending {
@@ -221,7 +239,11 @@ impl LaneWriter {
         }
         // Until the end of this function is reached, this flush is in doubt: the future may be dropped at any await.
         self.pending = Some(asked);
-        let result = self.flush_until(&rows, &mut in_doubt, deadline).await;
+        let flush = Flush {
+            rows: &rows,
+            changes,
+        };
+        let result = self.flush_until(&flush, &mut in_doubt, deadline).await;
         match &result {
             Ok(()) => {
                 self.pending = None;
@@ -249,7 +271,7 @@ impl LaneWriter {
 
     async fn flush_until(
         &mut self,
-        rows: &Rows,
+        flush: &Flush<'_>,
         in_doubt: &mut bool,
         deadline: Instant,
     ) -> Result<()> {
@@ -257,7 +279,7 @@ impl LaneWriter {
         loop {
             let give_up = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
             let failure =
-                match tokio::time::timeout_at(give_up, self.attempt(rows, *in_doubt)).await {
+                match tokio::time::timeout_at(give_up, self.attempt(flush, *in_doubt)).await {
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(failure)) => failure,
                     Err(_) => Failure {
@@ -298,7 +320,7 @@ impl LaneWriter {
         }
     }
 
-    async fn attempt(&mut self, rows: &Rows, in_doubt: bool) -> Result<(), Failure> {
+    async fn attempt(&mut self, flush: &Flush<'_>, in_doubt: bool) -> Result<(), Failure> {
         if self.link.is_none() {
             let link = self
                 .reconnect(in_doubt)
@@ -319,12 +341,14 @@ impl LaneWriter {
         link.use_segment(self.segment.id)
             .await
             .map_err(Failure::before_commit)?;
-        let done = match rows.payload_bytes() <= ONE_STATEMENT_BYTES {
-            true => link.insert(&self.lease, rows).await?,
-            false => link.copy(&self.lease, rows).await?,
+        let is_small = flush.rows.payload_bytes() <= ONE_STATEMENT_BYTES;
+        let done = match is_small && flush.changes.is_empty() {
+            true => link.insert(&self.lease, flush.rows).await?,
+            false => link.copy(&self.lease, flush).await?,
         };
         match done {
             Attempt::Committed => Ok(()),
+            Attempt::NotCoordinator => Err(Failure::before_commit(Error::NotCoordinator)),
             // Ours if it was in doubt: the former session committed while this one waited for the row.
             Attempt::Refused if in_doubt => {
                 match committed(&link.connection.client, &self.lease)
@@ -366,10 +390,17 @@ impl LaneWriter {
     }
 }
 
+/// What one flush stores.
+struct Flush<'a> {
+    rows: &'a Rows,
+    changes: &'a FlushChanges,
+}
+
 impl Pending {
-    fn of(runs: &[Run]) -> Result<Self> {
+    fn of(runs: &[Run], changes: &FlushChanges) -> Result<Self> {
         let mut pending = Self {
             runs: Vec::with_capacity(runs.len()),
+            changes: changes.clone(),
         };
         for run in runs {
             let bytes = run.data.iter().map(Bytes::len).sum();
@@ -416,6 +447,7 @@ impl Link {
             segment_id,
             insert,
             copy,
+            change: None,
         })
     }
 
@@ -457,11 +489,24 @@ impl Link {
         }
     }
 
-    /// Two round trips: the fence first, the rows and the commit after its answer.
-    async fn copy(&self, lease: &LaneLease, rows: &Rows) -> Result<Attempt, Failure> {
+    /// Two round trips: the fence and the changes first, the rows and the commit after their answer.
+    async fn copy(&mut self, lease: &LaneLease, flush: &Flush<'_>) -> Result<Attempt, Failure> {
+        let rows = flush.rows;
         let client = &self.connection.client;
+        if !flush.changes.is_empty() && self.change.is_none() {
+            let change = client.prepare(transactions::WRITE).await;
+            self.change = Some(change.map_err(Failure::before_commit)?);
+        }
+        let columns =
+            transactions::Columns::new(&flush.changes.transactions, &flush.changes.aborted);
+        let change = async {
+            match &self.change {
+                Some(change) if !flush.changes.is_empty() => columns.execute(client, change).await,
+                _ => Ok(Vec::new()),
+            }
+        };
         // Polled in order, so they are sent in order without waiting for each other.
-        let (begun, fenced, sink) = join3(
+        let (begun, fenced, owned, sink) = join4(
             client.batch_execute("begin"),
             client.execute(
                 &self.fence,
@@ -472,6 +517,7 @@ impl Link {
                     &rows.records(),
                 ],
             ),
+            change,
             client.copy_in::<_, CopyMessage>(&self.copy),
         )
         .await;
@@ -483,6 +529,14 @@ impl Link {
                 .await
                 .map_err(Failure::before_commit)?;
             return Ok(Attempt::Refused);
+        }
+        if !columns.are_all_owned(&owned.map_err(Failure::before_commit)?) {
+            drop(sink);
+            client
+                .batch_execute("rollback")
+                .await
+                .map_err(Failure::before_commit)?;
+            return Ok(Attempt::NotCoordinator);
         }
         let mut sink = pin!(sink.map_err(Failure::before_commit)?);
         send(sink.as_mut(), rows)

@@ -27,7 +27,7 @@ use super::messages::{Client, MemberRef, Protocol};
 use super::topics::Topics;
 use crate::error::Failure;
 pub(crate) use heartbeat::ConsumerHeartbeat;
-use pattern::Pattern;
+pub(crate) use pattern::Pattern;
 
 /// Partitions by topic id; no topic without any.
 pub(crate) type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
@@ -223,6 +223,21 @@ impl ConsumerGroup {
             Ok(())
         } else {
             Err(ErrorCode::StaleMemberEpoch)
+        }
+    }
+
+    /// Whether a commit as part of a transaction is accepted. Older producers do not say which member they are.
+    pub(crate) fn check_txn_commit(&self, member: &MemberRef) -> Result<(), ErrorCode> {
+        let names_itself = !member.member_id.is_empty() || member.group_instance_id.is_some();
+        if member.epoch < 0 && (self.members.is_empty() || !names_itself) {
+            return Ok(());
+        }
+        let known = self.members.get(&member.member_id);
+        let known = known.ok_or(ErrorCode::UnknownMemberId)?;
+        if member.epoch == known.epoch {
+            Ok(())
+        } else {
+            Err(ErrorCode::IllegalGeneration)
         }
     }
 

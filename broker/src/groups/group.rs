@@ -297,6 +297,20 @@ impl Group {
         }
     }
 
+    /// Whether a commit as part of a transaction is accepted (KIP-447).
+    pub(super) fn check_txn_commit(
+        &mut self,
+        member: &MemberRef,
+        now: u64,
+    ) -> Result<(), ErrorCode> {
+        match &mut self.machine {
+            Machine::None if member.epoch < 0 => Ok(()),
+            Machine::None => Err(ErrorCode::IllegalGeneration),
+            Machine::Classic(group) => group.check_txn_commit(member, now),
+            Machine::Consumer(group) => group.check_txn_commit(member),
+        }
+    }
+
     pub(super) fn check_fetch(&self, member: &MemberRef) -> Result<(), ErrorCode> {
         match &self.machine {
             Machine::None | Machine::Classic(_) => Ok(()),

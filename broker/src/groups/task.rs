@@ -45,6 +45,8 @@ pub(crate) enum Event {
     ConsumerHeartbeat(ConsumerHeartbeat, Reply<Result<HeartbeatAnswer, Failure>>),
     Leave(Vec<Leaving>, Reply<Option<Vec<Result<(), ErrorCode>>>>),
     Commit(Commit, Reply<Result<(), ErrorCode>>),
+    /// Whether a member may commit offsets in a transaction.
+    CheckTxnCommit(MemberRef, Reply<Result<(), ErrorCode>>),
     /// Whether a member may ask for the group's offsets.
     CheckFetch(MemberRef, Reply<Result<(), ErrorCode>>),
     /// Removes offsets of partitions, by topic name, topic key and partition; a result for each.
@@ -290,6 +292,9 @@ impl Task {
             }
             Event::Leave(members, reply) => {
                 deliver(deliveries, reply, group.leave(&members, moment));
+            }
+            Event::CheckTxnCommit(member, reply) => {
+                deliver(deliveries, reply, group.check_txn_commit(&member, now));
             }
             Event::CheckFetch(member, reply) => {
                 deliver(deliveries, reply, group.check_fetch(&member));

@@ -4,9 +4,12 @@
 //! that it has reached another cluster or broker than it meant (KIP-1242). A version that is not served is answered in
 //! the form of v0 with UNSUPPORTED_VERSION and the one entry a client needs to ask again.
 //!
-//! No features are told of: none of those that clients look for (transaction.version and the like) is served.
+//! Of the features that clients look for, transaction.version is served; it is told of as supported from v4 on, because older clients choke
+//! on a level that begins at 0.
 
-use protocol::messages::api_versions_response::ApiVersion;
+use protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::{ApiKey, ErrorCode};
 
@@ -40,14 +43,41 @@ pub(crate) async fn handle(
     ) {
         return failed(code);
     }
+    let features = if request.version >= 3 { FEATURES } else { &[] };
     ApiVersionsResponse {
         api_keys: APIS
             .iter()
             .map(|api| entry(api.key, api.advertised_min, *api.versions.end()))
             .collect(),
+        supported_features: features
+            .iter()
+            .filter(|_| request.version >= FEATURES_FROM_0)
+            .map(|(name, level)| SupportedFeatureKey {
+                name: (*name).into(),
+                min_version: 0,
+                max_version: *level,
+                ..SupportedFeatureKey::default()
+            })
+            .collect(),
+        finalized_features: features
+            .iter()
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: (*name).into(),
+                min_version_level: *level,
+                max_version_level: *level,
+                ..FinalizedFeatureKey::default()
+            })
+            .collect(),
+        finalized_features_epoch: if features.is_empty() { -1 } else { 0 },
         ..ApiVersionsResponse::default()
     }
 }
+
+/// Features and their levels, which are this release's.
+const FEATURES: &[(&str, i16)] = &[("transaction.version", 2)];
+
+/// From this version on clients understand features that begin at level 0.
+const FEATURES_FROM_0: i16 = 4;
 
 /// The answer to a version that is not served; to be written as v0.
 pub(crate) fn unsupported_version() -> ApiVersionsResponse<'static> {

@@ -1,6 +1,7 @@
 //! Fetch (key 1), v4-v18.
 //!
-//! v7: sessions (KIP-227), kept in [`crate::fetch_session`]. v9: leader epochs are checked. v12: the same from v12 on in
+//! v4: isolation (KIP-98): readers of committed records get those before the last stable offset, and a list of what is aborted among
+//! them. v7: sessions (KIP-227), kept in [`crate::fetch_session`]. v9: leader epochs are checked. v12: the same from v12 on in
 //! flexible form. v13: topic ids (KIP-516). The first batch is sent however large it is. Records are never null
 //! (KAFKA-18646).
 
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use protocol::ErrorCode;
 use protocol::messages::fetch_request::FetchPartition;
-use protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use protocol::messages::fetch_response::{
+    AbortedTransaction, FetchableTopicResponse, PartitionData,
+};
 use protocol::messages::{FetchRequest, FetchResponse};
 use protocol::wire::Records;
 use tokio::time::Instant;
@@ -19,7 +22,7 @@ use crate::context::{Context, Request};
 use crate::dispatch::Reply;
 use crate::error::Failure;
 use crate::fetch_session::{Begin, Key, Outcome, Position, Told};
-use crate::log::{Partition, Read};
+use crate::log::{Aborted, Isolation, Partition, Read};
 use crate::server::Reserved;
 
 /// An answer may have this many bytes even when the memory for answers is short.
@@ -35,11 +38,15 @@ pub(crate) async fn handle<'a>(
     body: FetchRequest<'a>,
 ) -> Reply<FetchResponse<'a>> {
     let context = request.context();
-    let is_committed_only = body.isolation_level == READ_COMMITTED;
+    let isolation = match body.isolation_level {
+        READ_COMMITTED => Isolation::Committed,
+        _ => Isolation::Uncommitted,
+    };
     let limits = Limits {
         bytes_max: non_negative(body.max_bytes).min(non_negative(context.config.fetch_max_bytes)),
         bytes_min: non_negative(body.min_bytes),
         deadline: Instant::now() + Duration::from_millis(body.max_wait_ms.try_into().unwrap_or(0)),
+        isolation,
     };
     let begun = context
         .fetch_sessions
@@ -67,7 +74,7 @@ pub(crate) async fn handle<'a>(
         if !is_named {
             continue;
         }
-        let data = partition_data(key.partition, outcome, is_committed_only);
+        let data = partition_data(key.partition, outcome, isolation);
         match responses.last_mut() {
             Some(topic) if topic.topic_id == key.topic_id && *topic.topic == *key.topic => {
                 topic.partitions.push(data);
@@ -161,6 +168,7 @@ struct Limits {
     bytes_max: usize,
     bytes_min: usize,
     deadline: Instant,
+    isolation: Isolation,
 }
 
 fn target(request: &Request, key: &Key, wanted: Position) -> Result<Target, ErrorCode> {
@@ -214,7 +222,7 @@ async fn read_enough(
         let (mut reserved, granted) = context
             .fetches
             .reserve_up_to(limits.bytes_max, ANSWER_BYTES_MIN.min(limits.bytes_max));
-        let round = read_all(targets, granted).await;
+        let round = read_all(targets, granted, limits.isolation).await;
         let is_enough = round.bytes >= limits.bytes_min
             || round.bytes >= granted
             || round.has_error
@@ -234,14 +242,19 @@ async fn read_enough(
     }
 }
 
-async fn read_all(targets: &[Result<Target, ErrorCode>], bytes_max: usize) -> Round {
+async fn read_all(
+    targets: &[Result<Target, ErrorCode>],
+    bytes_max: usize,
+    isolation: Isolation,
+) -> Round {
     let mut round = Round::default();
     for target in targets {
         let outcome = match target {
             Ok(target) => {
                 let left = bytes_max.saturating_sub(round.bytes).min(target.bytes_max);
                 let at_least_one = round.bytes == 0;
-                let read = target.partition.read(target.offset, left, at_least_one);
+                let partition = &target.partition;
+                let read = partition.read(target.offset, left, at_least_one, isolation);
                 read.await.map_err(|error| Failure::from(&error).code)
             }
             Err(code) => Err(*code),
@@ -257,10 +270,18 @@ async fn read_all(targets: &[Result<Target, ErrorCode>], bytes_max: usize) -> Ro
     round
 }
 
+fn aborted<'a>(aborted: &Aborted) -> AbortedTransaction<'a> {
+    AbortedTransaction {
+        producer_id: aborted.producer_id,
+        first_offset: aborted.first_offset,
+        ..AbortedTransaction::default()
+    }
+}
+
 fn partition_data<'a>(
     partition_index: i32,
     outcome: Result<Read, ErrorCode>,
-    is_committed_only: bool,
+    isolation: Isolation,
 ) -> PartitionData<'a> {
     let data = PartitionData {
         partition_index,
@@ -273,7 +294,8 @@ fn partition_data<'a>(
             high_watermark: read.offsets.high_watermark,
             last_stable_offset: read.offsets.last_stable_offset,
             log_start_offset: read.offsets.log_start_offset,
-            aborted_transactions: is_committed_only.then(Vec::new),
+            aborted_transactions: (isolation == Isolation::Committed)
+                .then(|| read.aborted.iter().map(aborted).collect()),
             records: read.records.into(),
             ..data
         },

@@ -1,10 +1,11 @@
 //! ListOffsets (key 2), v1-v11: an offset for a time, or for one of Kafka's special times.
 //!
-//! v4: leader epochs. v7: the record with the largest time (KIP-734). v8: earliest local offset (KIP-405). v9: last tiered
+//! v2: isolation (KIP-98). v4: leader epochs. v7: the record with the largest time (KIP-734). v8: earliest local offset (KIP-405). v9: last tiered
 //! offset (KIP-1005). v11: earliest pending upload (KIP-1023); nothing is tiered, so the latter two are never known.
 //! v0 answers with lists of segments and is not served, as in Kafka 4.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use protocol::ErrorCode;
 use protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -16,7 +17,9 @@ use protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::catalog::Topic;
 use crate::context::Request;
 use crate::error::Failure;
-use crate::log::{Partition, ReadError, TimestampOffset};
+use crate::log::{Isolation, Partition, ReadError, TimestampOffset};
+
+const READ_COMMITTED: i8 = 1;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -43,6 +46,10 @@ pub(crate) async fn handle<'a>(
     request: &Request,
     body: ListOffsetsRequest<'a>,
 ) -> ListOffsetsResponse<'a> {
+    let isolation = match body.isolation_level {
+        READ_COMMITTED => Isolation::Committed,
+        _ => Isolation::Uncommitted,
+    };
     let mut topics = Vec::with_capacity(body.topics.len());
     for wanted in body.topics {
         let topic = request.context().catalog.by_name(&wanted.name);
@@ -58,7 +65,7 @@ pub(crate) async fn handle<'a>(
             let found = if twice.contains(&partition.partition_index) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                look_up(request.version, topic.as_deref(), partition).await
+                look_up(request.version, topic.as_deref(), partition, isolation).await
             };
             partitions.push(partition_response(
                 request.version,
@@ -94,6 +101,7 @@ async fn look_up(
     version: i16,
     topic: Option<&Topic>,
     wanted: &ListOffsetsPartition<'_>,
+    isolation: Isolation,
 ) -> Result<Found, ErrorCode> {
     if version_of(wanted.timestamp).is_none_or(|least| version < least) {
         return Err(ErrorCode::UnsupportedVersion);
@@ -109,12 +117,16 @@ async fn look_up(
         epoch if epoch > leader_epoch => return Err(ErrorCode::UnknownLeaderEpoch),
         _ => {}
     }
-    find(partition, wanted.timestamp)
+    find(partition, wanted.timestamp, isolation)
         .await
         .map_err(|error| Failure::from(&error).code)
 }
 
-async fn find(partition: &Partition, timestamp: i64) -> Result<Found, ReadError> {
+async fn find(
+    partition: &Arc<Partition>,
+    timestamp: i64,
+    isolation: Isolation,
+) -> Result<Found, ReadError> {
     let edge = |offset| Found {
         offset,
         leader_epoch: partition.leader_epoch(),
@@ -123,14 +135,24 @@ async fn find(partition: &Partition, timestamp: i64) -> Result<Found, ReadError>
     if !partition.is_led() {
         return Err(ReadError::NotLeader);
     }
-    let offsets = partition.offsets();
+    let offsets = match isolation {
+        Isolation::Uncommitted => partition.offsets(),
+        Isolation::Committed => partition.stable_offsets().await?,
+    };
+    let end_offset = match isolation {
+        Isolation::Uncommitted => offsets.high_watermark,
+        Isolation::Committed => offsets.last_stable_offset,
+    };
     let record = match timestamp {
-        LATEST => return Ok(edge(offsets.high_watermark)),
+        LATEST => return Ok(edge(end_offset)),
         EARLIEST | EARLIEST_LOCAL => return Ok(edge(offsets.log_start_offset)),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(NOTHING),
         MAX_TIMESTAMP => partition.max_timestamp().await?,
         _ => partition.offset_for_timestamp(timestamp).await?,
     };
+    // A record that such a reader does not get yet is as good as none.
+    let record =
+        record.filter(|record| isolation == Isolation::Uncommitted || record.offset < end_offset);
     Ok(record.map_or(NOTHING, |record: TimestampOffset| Found {
         offset: record.offset,
         timestamp_ms: record.timestamp_ms,

@@ -1,11 +1,12 @@
 //! OffsetFetch (key 9), v0-v10: the offsets that groups have committed.
 //!
 //! v1: a partition without one is no error. v2: null asks for all; an error of the group. v5: leader epochs (KIP-320).
-//! v7: stable offsets only (KIP-447); nothing is ever unstable without transactions. v8: many groups (KIP-709). v9: member
+//! v7: stable offsets only (KIP-447):
+//! where an open transaction will commit one, that is an error. v8: many groups (KIP-709). v9: member
 //! epochs (KIP-848). v10: topic ids (KIP-848).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::ErrorCode;
 use protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -28,7 +29,7 @@ pub(crate) async fn handle<'a>(
 ) -> OffsetFetchResponse<'a> {
     if request.version >= 8 {
         let groups = body.groups.into_iter();
-        let groups = groups.map(|group| fetch(request, group));
+        let groups = groups.map(|group| fetch(request, group, body.require_stable));
         return OffsetFetchResponse {
             groups: futures_util::future::join_all(groups).await,
             ..OffsetFetchResponse::default()
@@ -47,7 +48,10 @@ pub(crate) async fn handle<'a>(
         topics,
         ..OffsetFetchRequestGroup::default()
     };
-    single(request.version, fetch(request, wanted).await)
+    single(
+        request.version,
+        fetch(request, wanted, body.require_stable).await,
+    )
 }
 
 /// One group's answer in the form of v0 to v7.
@@ -89,21 +93,56 @@ fn single(version: i16, group: OffsetFetchResponseGroup<'_>) -> OffsetFetchRespo
 async fn fetch<'a>(
     request: &Request,
     wanted: OffsetFetchRequestGroup<'a>,
+    require_stable: bool,
 ) -> OffsetFetchResponseGroup<'a> {
+    // Before the offsets: what is pending no more is among these then.
+    let pending = match require_stable {
+        true => request.context().groups.pending(&wanted.group_id).await,
+        false => Ok(HashSet::new()),
+    };
     let offsets = committed(request, &wanted).await;
+    let (offsets, pending) = match (offsets, pending) {
+        (Ok(offsets), Ok(pending)) => (Ok(offsets), pending),
+        (Err(code), _) | (Ok(_), Err(code)) => (Err(code), HashSet::new()),
+    };
     let code = offsets.as_ref().err().copied().unwrap_or(ErrorCode::None);
-    let topics = match (&offsets, wanted.topics) {
+    let mut topics = match (&offsets, wanted.topics) {
         (Ok(offsets), None) => all(offsets),
         (Ok(offsets), Some(topics)) => listed(request, offsets, topics, ErrorCode::None),
         // In v0 and v1 each partition says what is wrong.
         (Err(code), Some(topics)) if request.version < 2 => listed(request, &[], topics, *code),
         (Err(_), _) => Vec::new(),
     };
+    if !pending.is_empty() {
+        refuse_unstable(request, &pending, &mut topics);
+    }
     OffsetFetchResponseGroup {
         topics,
         error_code: code.code(),
         group_id: wanted.group_id,
         ..OffsetFetchResponseGroup::default()
+    }
+}
+
+/// An open transaction will commit offsets of these, by topic and partition.
+fn refuse_unstable(
+    request: &Request,
+    pending: &HashSet<(i32, i32)>,
+    topics: &mut [OffsetFetchResponseTopics<'_>],
+) {
+    let catalog = &request.context().catalog;
+    for topic in topics {
+        let found = match request.version >= 10 {
+            true => catalog.by_topic_id(topic.topic_id),
+            false => catalog.by_name(&topic.name),
+        };
+        let Some(found) = found else { continue };
+        for partition in &mut topic.partitions {
+            if pending.contains(&(found.id, partition.partition_index)) {
+                let unstable = ErrorCode::UnstableOffsetCommit;
+                *partition = nothing(partition.partition_index, unstable);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Produce (key 0), v3-v13; v0-v2 carry older record formats and are only advertised.
 //!
-//! v5: log start offset. v7: zstd (KIP-110). v8: errors of single records (KIP-467). v13: topic ids (KIP-516).
-//! Transactions are not served: a transactional batch is refused. Unlike Kafka, null records are answered (INVALID_RECORD),
+//! v5: log start offset. v7: zstd (KIP-110). v8: errors of single records (KIP-467). v11: TRANSACTION_ABORTABLE. v12: partitions become
+//! part of a transaction by producing to them (KIP-890); before, they must be so already. v13: topic ids (KIP-516). Unlike Kafka, null records are answered (INVALID_RECORD),
 //! and a partition that is named twice is appended to twice.
 
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use crate::context::Request;
 use crate::dispatch::Reply;
 use crate::error::Failure;
 use crate::log::{AppendError, AppendOptions, Appended};
+use crate::transactions::Producer;
 
 /// Kafka's local append does not count against the request's timeout; a commit is our local append, so it gets this long
 /// even where the request allows less.
@@ -64,11 +65,12 @@ pub(crate) async fn handle<'a>(
     body: ProduceRequest<'a>,
 ) -> Reply<ProduceResponse<'a>> {
     let acks = body.acks;
+    let transactional_id = body.transactional_id.as_deref();
     // Everything up to the first wait happens in the order of the connection's requests: all batches are queued here.
     let queued: Vec<_> = body
         .topic_data
         .into_iter()
-        .map(|topic| queue_topic(request, topic, acks, body.timeout_ms))
+        .map(|topic| queue_topic(request, topic, acks, body.timeout_ms, transactional_id))
         .collect();
     let mut responses = Vec::with_capacity(queued.len());
     let mut first_failure = None;
@@ -99,6 +101,7 @@ fn queue_topic<'a>(
     data: TopicProduceData<'a>,
     acks: i16,
     timeout_ms: i32,
+    transactional_id: Option<&str>,
 ) -> (TopicProduceResponse<'a>, Vec<(i32, Outcome)>) {
     let topic = find(request, &data.name, data.topic_id);
     let timeout = Duration::from_millis(timeout_ms.try_into().unwrap_or(0));
@@ -110,7 +113,7 @@ fn queue_topic<'a>(
         let outcome = match (&topic, acks) {
             (_, ..-1 | 2..) => refused(Failure::of(ErrorCode::InvalidRequiredAcks)),
             (Err(failure), _) => refused(failure.clone()),
-            (Ok(topic), _) => queue(request, topic, partition, options),
+            (Ok(topic), _) => queue(request, topic, partition, options, transactional_id),
         };
         (partition.index, outcome)
     });
@@ -140,6 +143,7 @@ fn queue(
     topic: &Topic,
     data: &PartitionProduceData<'_>,
     options: AppendOptions,
+    transactional_id: Option<&str>,
 ) -> Outcome {
     let Some(partition) = topic.partition(data.index) else {
         return refused(Failure::of(ErrorCode::UnknownTopicOrPartition));
@@ -148,8 +152,34 @@ fn queue(
         let text = "a Produce request carries exactly one record batch for a partition";
         return refused(Failure::new(ErrorCode::InvalidRecord, text));
     };
-    let appended = partition.append(request.share(records), options);
-    Box::pin(async move { appended.await.map_err(Refusal::from) })
+    let batch = match partition.prepare(request.share(records), options) {
+        Ok(batch) => batch,
+        Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
+    };
+    let Some((id, epoch)) = batch.transaction() else {
+        let appended = partition.append(batch, None, options.timeout);
+        return Box::pin(async move { appended.await.map_err(Refusal::from) });
+    };
+    let Some(transactional_id) = transactional_id else {
+        return refused(Failure::of(ErrorCode::TransactionalIdAuthorizationFailed));
+    };
+    let admitted = request.context().transactions.admit(
+        transactional_id,
+        Producer { id, epoch },
+        partition.id(),
+        request.version,
+        |change| partition.append(batch, change, options.timeout),
+    );
+    match admitted {
+        Ok((appended, joined)) => Box::pin(async move {
+            let appended = appended.await?;
+            if let Some(joined) = joined {
+                joined.confirm();
+            }
+            Ok(appended)
+        }),
+        Err(code) => refused(Failure::of(code)),
+    }
 }
 
 fn refused(failure: Failure) -> Outcome {

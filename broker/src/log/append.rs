@@ -24,6 +24,19 @@ pub(crate) struct PreparedBatch {
     pub(crate) max_timestamp_ms: i64,
 }
 
+impl PreparedBatch {
+    /// A control batch with one record.
+    pub(crate) fn control(bytes: Bytes, now_ms: i64) -> Self {
+        Self {
+            bytes,
+            last_offset_delta: 0,
+            producer: None,
+            log_append_time_ms: -1,
+            max_timestamp_ms: now_ms,
+        }
+    }
+}
+
 /// Bytes of a batch up to the end of its leader epoch: what the broker writes, and the checksum does not cover.
 const PATCHED_BYTES: usize = LOG_OVERHEAD + 4;
 
@@ -61,9 +74,6 @@ pub(crate) fn prepare(
     };
     let validated = validate(&records, &checks).map_err(|error| refused(error, batch_bytes_max))?;
     let batch = validated.batch;
-    if batch.is_transactional() {
-        return Err(AppendError::Transactional);
-    }
     if batch.compression() == Compression::Zstd && !options.zstd_allowed {
         return Err(AppendError::UnsupportedCompression);
     }
@@ -102,6 +112,12 @@ pub(crate) fn prepare(
     };
     let last_offset_delta = batch.last_offset_delta;
     let producer = ProducerBatch::of(&batch, now_ms);
+    if batch.is_transactional() && producer.is_none() {
+        return Err(AppendError::InvalidRecord {
+            records: Vec::new(),
+            message: "a transactional batch needs a producer id".to_owned(),
+        });
+    }
     let bytes = rewritten.map_or(records, Bytes::from);
     Ok(PreparedBatch {
         bytes,

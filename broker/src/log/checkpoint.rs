@@ -9,6 +9,7 @@ use super::ReadError;
 use super::growth::Growth;
 use super::partition::{Appender, Partition};
 use super::producers::{ProducerBatch, Producers};
+use super::transactions::{self, PartitionTransactions};
 
 /// Checkpoints of those of `partitions` that are due, as of what is committed.
 pub(super) fn checkpoints(partitions: &[Arc<Partition>], expiration_ms: i64) -> Vec<Checkpoint> {
@@ -80,6 +81,7 @@ pub(super) async fn save(store: &Store, checkpoints: &[Checkpoint]) {
 pub(super) struct Loaded {
     pub(super) producers: Producers,
     pub(super) max_timestamp_ms: i64,
+    pub(super) transactions: PartitionTransactions,
     pub(super) end_offset: i64,
     /// Where the last checkpoint is.
     pub(super) checkpoint_offset: i64,
@@ -122,7 +124,11 @@ pub(super) async fn load(store: &Store, partition: &Partition) -> Result<Loaded,
             bytes += batch.bytes().len() as u64;
             end_offset = batch.last_offset() + 1;
             max_timestamp_ms = max_timestamp_ms.max(batch.max_timestamp);
-            if let Some(sent) = ProducerBatch::of(batch, now_ms) {
+            if batch.is_control() {
+                if let Some(marker) = transactions::marker_of(batch, now_ms)? {
+                    producers.end(&marker);
+                }
+            } else if let Some(sent) = ProducerBatch::of(batch, now_ms) {
                 producers.record(&sent, batch.base_offset);
             }
         }
@@ -130,7 +136,11 @@ pub(super) async fn load(store: &Store, partition: &Partition) -> Result<Loaded,
     };
     // Also what lies before the beginning of the log, as long as it is stored: its producers go on.
     partition.scan_stored(from_offset, &mut remember).await?;
+    let aborted = store
+        .last_aborted_transactions(partition.id(), transactions::ABORTED_LOADED)
+        .await?;
     Ok(Loaded {
+        transactions: PartitionTransactions::new(producers.open_transactions(), aborted),
         producers,
         max_timestamp_ms,
         end_offset,

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use protocol::records::{Batches, RecordBatch};
 
-use super::{Partition, ReadError};
+use super::tail::Collector;
+use super::{Isolation, Partition, ReadError};
 
 /// Offsets and epoch of one batch.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,10 @@ impl Partition {
 
     /// The batch that holds `offset`, or the next one.
     async fn span_at(&self, offset: i64) -> Result<Span, ReadError> {
-        let read = self.read(offset, 1, true).await?;
+        let read = self
+            .collect(offset, Collector::new(1, true), Isolation::Uncommitted)
+            .await?
+            .0;
         let block: Bytes = read.records.concat().into();
         let found =
             Batches::new(&block)

@@ -7,28 +7,87 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use storage::{LaneWriter, Run, Store};
+use storage::{FlushChanges, LaneWriter, Run, Store, TransactionWrite};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
-use super::append::{PreparedBatch, patched};
+use super::append::PreparedBatch;
+use super::assign::{Assigned, PartitionRun, Pending, assign};
 use super::checkpoint::{Loaded, checkpoints, load, marks, save, save_marks};
 use super::pace::Pace;
 use super::partition::{Leader, Partition};
-use super::producers::{Sequence, SequenceError};
 use super::tail::{Piece, TailCache};
+use super::transactions::{End, EndError};
 use super::{AppendError, Appended, LogConfig, ReadError};
+
+/// What waits for a flush.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Append(Append),
+    End(End),
+    /// Answered when what is known of the partition's producers and transactions is in memory.
+    Load(Arc<Partition>, oneshot::Sender<Result<(), Arc<ReadError>>>),
+}
 
 /// A batch that waits for its flush.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Append {
     pub(crate) partition: Arc<Partition>,
     pub(crate) batch: PreparedBatch,
+    /// Stored with the batch: the partition becomes part of a transaction.
+    pub(crate) change: Option<Box<TransactionWrite>>,
     pub(crate) reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
+
+impl Entry {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.batch.bytes.len(),
+            Self::End(end) => end.transaction.partitions.len() * MARKER_BYTES,
+            Self::Load(..) => 0,
+        }
+    }
+
+    /// The first of its partitions that must be loaded before anything can be done.
+    fn unloaded(&self) -> Option<&Arc<Partition>> {
+        let is_unloaded = |partition: &Arc<Partition>| {
+            partition.is_led() && !partition.is_loaded() && !partition.is_closed()
+        };
+        match self {
+            Self::Append(append) => Some(&append.partition).filter(|one| is_unloaded(one)),
+            Self::End(end) => {
+                let mut partitions = end.transaction.partitions.iter();
+                partitions.find(|partition| is_unloaded(partition))
+            }
+            Self::Load(partition, _) => Some(partition).filter(|one| is_unloaded(one)),
+        }
+    }
+
+    /// Another broker leads.
+    fn refuse(self) {
+        match self {
+            Self::Append(append) => answer(append.reply, Err(AppendError::NotLeader)),
+            Self::End(end) => drop(end.reply.send(Err(EndError::NotLeader))),
+            Self::Load(_, reply) => drop(reply.send(Err(Arc::new(ReadError::NotLeader)))),
+        }
+    }
+
+    /// The log could not be read.
+    fn fail(self, error: &Arc<ReadError>) {
+        match self {
+            Self::Append(append) => {
+                answer(append.reply, Err(AppendError::Unavailable(error.clone())));
+            }
+            Self::End(end) => drop(end.reply.send(Err(EndError::Unavailable))),
+            Self::Load(_, reply) => drop(reply.send(Err(error.clone()))),
+        }
+    }
+}
+
+/// About what a marker has.
+const MARKER_BYTES: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -100,9 +159,7 @@ impl LaneQueue {
             queue.phase = Phase::Fenced;
             std::mem::take(&mut queue.entries)
         };
-        for entry in entries {
-            answer(entry.reply, Err(AppendError::NotLeader));
-        }
+        entries.into_iter().for_each(Entry::refuse);
     }
 
     /// The next entries, at most `bytes_max` of batches but at least one; `None` when the lane has stopped and is empty.
@@ -161,7 +218,7 @@ fn first_entries(entries: &mut VecDeque<Entry>, bytes_max: usize) -> Vec<Entry> 
     let fitting = entries
         .iter()
         .take_while(|entry| {
-            size_bytes += entry.batch.bytes.len();
+            size_bytes += entry.size_bytes();
             size_bytes <= bytes_max
         })
         .count();
@@ -169,98 +226,15 @@ fn first_entries(entries: &mut VecDeque<Entry>, bytes_max: usize) -> Vec<Entry> 
 }
 
 /// A client that went away does not want its answer any more.
-fn answer(
+pub(super) fn answer(
     reply: oneshot::Sender<Result<Appended, AppendError>>,
     result: Result<Appended, AppendError>,
 ) {
     drop(reply.send(result));
 }
 
-/// An answer that waits for the COMMIT.
-struct Pending {
-    reply: oneshot::Sender<Result<Appended, AppendError>>,
-    partition: Arc<Partition>,
-    appended: Appended,
-}
-
-/// A batch up to this size is copied behind its neighbours, so that neither the database nor a fetch sees many small
-/// pieces; a larger one is used as it came.
-const COPIED_BYTES_MAX: usize = 8 << 10;
-
 /// Between two attempts to flush.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-
-/// What one flush holds for one partition.
-struct PartitionRun {
-    partition: Arc<Partition>,
-    base_offset: i64,
-    next_offset: i64,
-    size_bytes: usize,
-    pieces: Vec<Piece>,
-    block: BytesMut,
-    block_offset: i64,
-}
-
-impl PartitionRun {
-    fn new(partition: Arc<Partition>, base_offset: i64) -> Self {
-        Self {
-            partition,
-            base_offset,
-            next_offset: base_offset,
-            size_bytes: 0,
-            pieces: Vec::new(),
-            block: BytesMut::new(),
-            block_offset: base_offset,
-        }
-    }
-
-    fn add(&mut self, batch: &PreparedBatch) {
-        let base_offset = self.next_offset;
-        let end_offset = base_offset + i64::from(batch.last_offset_delta) + 1;
-        let (head, rest) = patched(&batch.bytes, base_offset, self.partition.leader_epoch());
-        if batch.bytes.len() <= COPIED_BYTES_MAX {
-            self.block.extend_from_slice(&head);
-            self.block.extend_from_slice(&rest);
-        } else {
-            self.end_block();
-            self.pieces.push(Piece {
-                base_offset,
-                end_offset,
-                head: Bytes::copy_from_slice(&head),
-                rest,
-            });
-            self.block_offset = end_offset;
-        }
-        self.size_bytes += batch.bytes.len();
-        self.next_offset = end_offset;
-    }
-
-    fn end_block(&mut self) {
-        if !self.block.is_empty() {
-            let head = self.block.split().freeze();
-            self.pieces.push(Piece {
-                base_offset: self.block_offset,
-                end_offset: self.next_offset,
-                head,
-                rest: Bytes::new(),
-            });
-        }
-        self.block_offset = self.next_offset;
-    }
-
-    fn run(&self) -> Run {
-        let pieces = self
-            .pieces
-            .iter()
-            .flat_map(|piece| [piece.head.clone(), piece.rest.clone()]);
-        Run {
-            part: self.partition.id(),
-            base_offset: self.base_offset,
-            span: i32::try_from(self.next_offset - 1 - self.base_offset).unwrap_or(i32::MAX),
-            data: pieces.filter(|bytes| !bytes.is_empty()).collect(),
-        }
-    }
-}
 
 /// The task that owns a lane.
 pub(crate) struct Lane {
@@ -291,7 +265,7 @@ impl Lane {
         let queue = Arc::clone(&self.queue);
         loop {
             let entries = tokio::select! {
-                Some(entries) = loads.next(), if !loads.is_empty() => entries,
+                Some(entries) = loads.next(), if !loads.is_empty() => loads.park(entries, &self.store),
                 Some(handover) = self.handovers.recv() => {
                     if !self.hand_over(handover).await {
                         return give_up(&queue, &mut loads, &fenced);
@@ -301,7 +275,10 @@ impl Lane {
                 entries = queue.take(self.config.flush_bytes_max, &mut pacer) => match entries {
                     Some(entries) => loads.park(entries, &self.store),
                     None if loads.is_empty() => return self.writer.close().await,
-                    None => loads.next().await.unwrap_or_default(),
+                    None => {
+                        let entries = loads.next().await.unwrap_or_default();
+                        loads.park(entries, &self.store)
+                    }
                 },
             };
             if !self.commit(entries, &mut pacer.pace).await {
@@ -347,14 +324,27 @@ impl Lane {
 
     /// Gives offsets to `entries`, stores them and answers; false when another broker owns the lane.
     async fn commit(&mut self, entries: Vec<Entry>, pace: &mut Pace) -> bool {
-        let (runs, pending) = assign(entries);
-        if !runs.is_empty() {
+        let Assigned {
+            runs,
+            changes,
+            pending,
+        } = assign(entries);
+        if !runs.is_empty() || !changes.is_empty() {
             let begun = Instant::now();
-            if !self.flush(&runs).await {
-                for pending in pending {
-                    answer(pending.reply, Err(AppendError::NotLeader));
+            match self.flush(&runs, &changes).await {
+                Flushed::Committed => {}
+                Flushed::Fenced => {
+                    let refuse = |pending: Pending| pending.refuse(EndError::NotLeader);
+                    pending.into_iter().for_each(refuse);
+                    return false;
                 }
-                return false;
+                Flushed::NotCoordinator => {
+                    // Whoever asked asks again, for nothing of this was stored.
+                    runs.iter().for_each(|run| run.partition.forget_unflushed());
+                    let refuse = |pending: Pending| pending.refuse(EndError::NotCoordinator);
+                    pending.into_iter().for_each(refuse);
+                    return true;
+                }
             }
             let size_bytes = runs.iter().map(|run| run.size_bytes).sum();
             pace.flushed(begun.elapsed(), size_bytes, pending.len(), self.queue.len());
@@ -374,22 +364,26 @@ impl Lane {
         true
     }
 
-    /// Commits `runs`; false when another broker owns the lane. While the database is away the same flush is tried again:
-    /// it may have been committed, so nothing else can take its offsets.
-    async fn flush(&mut self, runs: &[PartitionRun]) -> bool {
+    /// Commits `runs` and `changes`. While the database is away the same flush is tried again: it may have been committed, so
+    /// nothing else can take its offsets.
+    async fn flush(&mut self, runs: &[PartitionRun], changes: &FlushChanges) -> Flushed {
         let size_bytes = runs.iter().map(|run| run.size_bytes).sum();
         let runs: Vec<Run> = runs.iter().map(PartitionRun::run).collect();
         let started = Instant::now();
         loop {
             let deadline = Instant::now() + self.config.flush_attempt;
-            match self.writer.flush(&runs, deadline).await {
+            match self.writer.flush_with(&runs, changes, deadline).await {
                 Ok(()) => {
                     self.config.meter.flushed(size_bytes, started.elapsed());
-                    return true;
+                    return Flushed::Committed;
                 }
                 Err(error @ storage::Error::Fenced { .. }) => {
                     tracing::error!(%error, "another broker has taken over");
-                    return false;
+                    return Flushed::Fenced;
+                }
+                Err(error @ storage::Error::NotCoordinator) => {
+                    tracing::warn!(%error, "a flush is not committed");
+                    return Flushed::NotCoordinator;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the flush is not committed yet, trying again");
@@ -404,7 +398,8 @@ impl Lane {
         let mut unsaved = Vec::new();
         for run in runs {
             let sizes: Vec<usize> = run.pieces.iter().map(Piece::size_bytes).collect();
-            run.partition.publish(run.pieces, run.next_offset);
+            run.partition
+                .publish(run.pieces, &run.events, run.next_offset);
             for size_bytes in sizes {
                 self.tail.added(Arc::downgrade(&run.partition), size_bytes);
             }
@@ -415,21 +410,7 @@ impl Lane {
                 unsaved.push(run.partition);
             }
         }
-        for Pending {
-            reply,
-            partition,
-            appended,
-        } in pending
-        {
-            let log_start_offset = partition.offsets().log_start_offset;
-            answer(
-                reply,
-                Ok(Appended {
-                    log_start_offset,
-                    ..appended
-                }),
-            );
-        }
+        pending.into_iter().for_each(Pending::commit);
         unsaved
     }
 }
@@ -458,12 +439,10 @@ impl Loads {
     fn park(&mut self, entries: Vec<Entry>, store: &Store) -> Vec<Entry> {
         let mut ready = Vec::with_capacity(entries.len());
         for entry in entries {
-            let is_ready = entry.partition.appender().producers.is_some();
-            if is_ready || !entry.partition.is_led() {
+            let Some(partition) = entry.unloaded().cloned() else {
                 ready.push(entry);
                 continue;
-            }
-            let partition = Arc::clone(&entry.partition);
+            };
             let parked = self.parked.entry(partition.id()).or_insert_with(|| {
                 let store = store.clone();
                 let leader_epoch = partition.leader_epoch();
@@ -488,25 +467,18 @@ impl Loads {
         match loaded {
             // Others may have appended meanwhile.
             _ if partition.leader_epoch() != leader_epoch => {
-                for entry in entries {
-                    answer(entry.reply, Err(AppendError::NotLeader));
-                }
+                entries.into_iter().for_each(Entry::refuse);
                 Some(Vec::new())
             }
             Ok(loaded) => {
-                let mut appender = partition.appender();
-                appender.max_timestamp_ms = loaded.max_timestamp_ms;
-                appender.growth = loaded.growth();
-                appender.producers = Some(loaded.producers);
+                partition.set_loaded(loaded);
                 Some(entries)
             }
             Err(error) => {
                 let (topic, index) = (partition.topic(), partition.index());
                 tracing::warn!(topic, partition = index, %error, "cannot rebuild the producers");
-                let error = AppendError::Unavailable(Arc::new(error));
-                for entry in entries {
-                    answer(entry.reply, Err(error.clone()));
-                }
+                let error = Arc::new(error);
+                entries.into_iter().for_each(|entry| entry.fail(&error));
                 Some(Vec::new())
             }
         }
@@ -514,97 +486,16 @@ impl Loads {
 
     /// Another broker owns the lane.
     fn refuse(&mut self) {
-        for entry in self.parked.drain().flat_map(|(_, entries)| entries) {
-            answer(entry.reply, Err(AppendError::NotLeader));
-        }
+        let parked = self.parked.drain().flat_map(|(_, entries)| entries);
+        parked.for_each(Entry::refuse);
     }
 }
 
-/// Gives offsets to `entries` in their order. Those that are not to be appended are answered at once, except duplicates of
-/// what is in this very flush, which wait for it like the others.
-fn assign(entries: Vec<Entry>) -> (Vec<PartitionRun>, Vec<Pending>) {
-    let mut runs: Vec<PartitionRun> = Vec::new();
-    let mut run_of: HashMap<i32, usize> = HashMap::new();
-    let mut pending = Vec::with_capacity(entries.len());
-    for Entry {
-        partition,
-        batch,
-        reply,
-    } in entries
-    {
-        if partition.is_closed() {
-            answer(reply, Err(AppendError::UnknownPartition));
-            continue;
-        }
-        if !partition.is_led() {
-            answer(reply, Err(AppendError::NotLeader));
-            continue;
-        }
-        let base_offset = match place(&partition, &batch) {
-            Ok(Place::Next(base_offset)) => {
-                let index = *run_of.entry(partition.id()).or_insert_with(|| {
-                    runs.push(PartitionRun::new(Arc::clone(&partition), base_offset));
-                    runs.len() - 1
-                });
-                if let Some(run) = runs.get_mut(index) {
-                    run.add(&batch);
-                }
-                base_offset
-            }
-            Ok(Place::Duplicate(base_offset)) => base_offset,
-            Err(error) => {
-                answer(reply, Err(error));
-                continue;
-            }
-        };
-        let appended = Appended {
-            base_offset,
-            log_append_time_ms: batch.log_append_time_ms,
-            log_start_offset: -1,
-        };
-        pending.push(Pending {
-            reply,
-            partition,
-            appended,
-        });
-    }
-    for run in &mut runs {
-        run.end_block();
-    }
-    (runs, pending)
-}
-
-enum Place {
-    Next(i64),
-    Duplicate(i64),
-}
-
-/// Where `batch` goes; its offsets are taken when it is to be appended.
-fn place(partition: &Partition, batch: &PreparedBatch) -> Result<Place, AppendError> {
-    let mut appender = partition.appender();
-    let base_offset = appender.next_offset;
-    if let Some(producer) = &batch.producer {
-        let producers = appender.producers.get_or_insert_default();
-        match producers.check(producer) {
-            Ok(Sequence::Next) => producers.record(producer, base_offset),
-            Ok(Sequence::Duplicate { base_offset }) => return Ok(Place::Duplicate(base_offset)),
-            Err(SequenceError::StaleEpoch { current }) => {
-                return Err(AppendError::InvalidProducerEpoch { current });
-            }
-            Err(SequenceError::OutOfOrder { expected }) => {
-                return Err(AppendError::OutOfOrderSequence {
-                    expected,
-                    found: producer.base_sequence,
-                });
-            }
-        }
-    }
-    let before = (base_offset, appender.max_timestamp_ms);
-    let now_ms = super::now_ms();
-    let settings = partition.settings();
-    let growth = &mut appender.growth;
-    growth.add(batch.bytes.len(), before, &settings, now_ms);
-    appender.next_offset = base_offset + i64::from(batch.last_offset_delta) + 1;
-    appender.max_timestamp_ms = appender.max_timestamp_ms.max(batch.max_timestamp_ms);
-    Ok(Place::Next(base_offset))
+/// What became of a flush.
+enum Flushed {
+    Committed,
+    /// Another broker owns the lane.
+    Fenced,
+    /// Another broker coordinates a transaction of it. Nothing is stored.
+    NotCoordinator,
 }

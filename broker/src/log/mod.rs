@@ -5,6 +5,7 @@
 
 mod alarm;
 mod append;
+mod assign;
 mod checkpoint;
 mod cleaner;
 mod compact;
@@ -18,6 +19,8 @@ mod producers;
 mod retention;
 mod runs;
 mod tail;
+mod times;
+mod transactions;
 mod waiter;
 
 use std::collections::HashMap;
@@ -33,12 +36,18 @@ use uuid::Uuid;
 
 pub use cleaner::CleanerLimits;
 pub use meter::Meter;
-pub use partition::{AppendOptions, Leader, Offsets, Partition, Read, TimestampOffset};
+pub use partition::{
+    AppendOptions, Batch, Isolation, Leader, Offsets, Partition, Read, TimestampOffset,
+};
+pub use producers::ProducerState;
 pub use retention::DeleteError;
+pub use transactions::Aborted;
+pub(crate) use transactions::{EndError, EndTransaction, Ended};
 pub use waiter::Waiter;
 
-use lane::{Handover, Lane, LaneQueue};
+use lane::{Entry, Handover, Lane, LaneQueue};
 use tail::TailCache;
+use transactions::End;
 
 /// Limits of the log.
 #[derive(Debug, Clone)]
@@ -191,9 +200,9 @@ pub enum AppendError {
         /// For the client's log.
         message: String,
     },
-    /// A transactional batch.
-    #[error("transactions are not served")]
-    Transactional,
+    /// A batch of no transaction from a producer whose transaction is open in the partition.
+    #[error("the producer's transaction is open, and the batch does not belong to it")]
+    OutsideTransaction,
     /// Not the sequence number that follows the producer's last.
     #[error("sequence {found} is out of order, expected {expected}")]
     OutOfOrderSequence {
@@ -243,6 +252,9 @@ pub enum ReadError {
     /// The database's.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// What is known of producers and transactions could not be read.
+    #[error(transparent)]
+    Unloaded(Arc<Self>),
 }
 
 /// Milliseconds since the epoch.
@@ -414,9 +426,29 @@ impl Log {
         led.cloned().collect()
     }
 
+    /// An open partition, by its key in storage.
+    pub(crate) fn partition(&self, id: i32) -> Option<Arc<Partition>> {
+        let open = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.get(&id).cloned()
+    }
+
     /// A waiter for the next append to any of `partitions`. Make it before reading, so that no append falls in between.
     pub fn waiter(&self, partitions: &[Arc<Partition>]) -> Waiter {
         Waiter::register(partitions.iter().map(|partition| &partition.waiters))
+    }
+
+    /// Queues the end of a transaction behind all that was queued before; the answer comes when it is committed, or refused.
+    pub(crate) fn end_transaction(
+        &self,
+        transaction: EndTransaction,
+    ) -> Result<oneshot::Receiver<Ended>, AppendError> {
+        let (reply, ended) = oneshot::channel();
+        let transaction = Box::new(transaction);
+        self.lane.push(Entry::End(End { transaction, reply }))?;
+        Ok(ended)
     }
 
     /// What the log counted so far.

@@ -8,15 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::records::{Batches, RecordBatch, TimestampType};
-use storage::{PartitionRow, Store};
+use protocol::records::{Batches, RecordBatch};
+use storage::{PartitionRow, Store, TransactionWrite};
 use tokio::sync::oneshot;
 
-use super::append::prepare;
+use super::append::{PreparedBatch, prepare};
+use super::checkpoint::Loaded;
 use super::growth::Growth;
-use super::lane::{Entry, LaneQueue};
-use super::producers::Producers;
+use super::lane::{Append, Entry, LaneQueue};
+use super::producers::{ProducerState, Producers};
 use super::tail::{Collector, Piece};
+use super::transactions::{Aborted, PartitionTransactions, TransactionEvent};
 use super::waiter::Waiters;
 use super::{AppendError, Appended, LogConfig, ReadError, TopicSettings};
 
@@ -49,6 +51,33 @@ pub struct Read {
     pub size_bytes: usize,
     /// The positions when they were read.
     pub offsets: Offsets,
+    /// Where some of the records are not for readers of committed records; filled for such readers alone.
+    pub aborted: Vec<Aborted>,
+}
+
+/// Which records a reader gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// All.
+    Uncommitted,
+    /// Those before the last stable offset, and word of what is aborted among them.
+    Committed,
+}
+
+/// A batch that was judged, to be queued.
+#[derive(Debug)]
+pub struct Batch {
+    prepared: PreparedBatch,
+}
+
+impl Batch {
+    /// Producer id and epoch, if the batch belongs to a transaction.
+    pub fn transaction(&self) -> Option<(i64, i16)> {
+        let producer = self.prepared.producer.as_ref()?;
+        producer
+            .is_transactional
+            .then_some((producer.producer_id, producer.producer_epoch))
+    }
 }
 
 /// The record a timestamp look-up found.
@@ -73,15 +102,41 @@ pub(crate) struct Appender {
     pub(crate) growth: Growth,
 }
 
+impl Appender {
+    /// The offsets of a batch that is to be appended are its own from now on.
+    pub(crate) fn take_offsets(&mut self, batch: &PreparedBatch, settings: &TopicSettings) {
+        let before = (self.next_offset, self.max_timestamp_ms);
+        let now_ms = super::now_ms();
+        self.growth.add(batch.bytes.len(), before, settings, now_ms);
+        self.next_offset += i64::from(batch.last_offset_delta) + 1;
+        self.max_timestamp_ms = self.max_timestamp_ms.max(batch.max_timestamp_ms);
+    }
+}
+
 #[derive(Debug)]
 struct State {
     log_start_offset: i64,
     high_watermark: i64,
     /// Ends at the high watermark, without gaps.
     tail: VecDeque<Piece>,
+    /// Known when the producers are.
+    transactions: PartitionTransactions,
     closed: bool,
     /// Whether this broker leads the partition.
     is_led: bool,
+}
+
+impl State {
+    fn offsets(&self) -> Offsets {
+        Offsets {
+            log_start_offset: self.log_start_offset,
+            high_watermark: self.high_watermark,
+            last_stable_offset: self
+                .transactions
+                .last_stable_offset(self.high_watermark)
+                .max(self.log_start_offset),
+        }
+    }
 }
 
 /// Who leads a partition, since which epoch.
@@ -101,8 +156,8 @@ pub struct Partition {
     leader: AtomicI32,
     leader_epoch: AtomicI32,
     settings: RwLock<Arc<TopicSettings>>,
-    config: Arc<LogConfig>,
-    store: Store,
+    pub(super) config: Arc<LogConfig>,
+    pub(super) store: Store,
     lane: Arc<LaneQueue>,
     state: Mutex<State>,
     appender: Mutex<Appender>,
@@ -124,6 +179,7 @@ impl Partition {
             log_start_offset: row.log_start_offset,
             high_watermark: row.log_start_offset,
             tail: VecDeque::new(),
+            transactions: PartitionTransactions::default(),
             closed: false,
             is_led: false,
         };
@@ -253,12 +309,42 @@ impl Partition {
     }
 
     pub fn offsets(&self) -> Offsets {
-        let state = self.state();
-        Offsets {
-            log_start_offset: state.log_start_offset,
-            high_watermark: state.high_watermark,
-            last_stable_offset: state.high_watermark,
-        }
+        self.state().offsets()
+    }
+
+    /// As [`Partition::offsets`], when all is known that the last stable offset depends on.
+    pub async fn stable_offsets(self: &Arc<Self>) -> Result<Offsets, ReadError> {
+        self.load().await?;
+        Ok(self.offsets())
+    }
+
+    /// The producers that are remembered.
+    pub async fn producers(self: &Arc<Self>) -> Result<Vec<ProducerState>, ReadError> {
+        self.load().await?;
+        let appender = self.appender();
+        let producers = appender.producers.as_ref();
+        Ok(producers.map_or_else(Vec::new, Producers::states))
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.appender().producers.is_some()
+    }
+
+    /// What the log says of producers and transactions.
+    pub(super) fn set_loaded(&self, loaded: Loaded) {
+        let growth = loaded.growth();
+        let mut appender = self.appender();
+        appender.producers = Some(loaded.producers);
+        appender.max_timestamp_ms = loaded.max_timestamp_ms;
+        appender.growth = growth;
+        self.state().transactions = loaded.transactions;
+    }
+
+    /// What was given offsets is not stored and never will be.
+    pub(crate) fn forget_unflushed(&self) {
+        let mut appender = self.appender();
+        appender.next_offset = self.state().high_watermark;
+        appender.producers = None;
     }
 
     /// The positions, if this broker serves the partition.
@@ -287,35 +373,39 @@ impl Partition {
         self.waiters.wake();
     }
 
-    /// Judges `records`, the value of one partition in a Produce request, and queues its batch; it has its place in the
-    /// order when this function returns. The future ends after the batch is committed, or refused.
+    /// Judges `records`, the value of one partition in a Produce request.
+    pub fn prepare(&self, records: Bytes, options: AppendOptions) -> Result<Batch, AppendError> {
+        if !self.is_led() {
+            return Err(AppendError::NotLeader);
+        }
+        let prepared = prepare(
+            records,
+            &self.settings(),
+            &options,
+            self.config.decompressed_bytes_max,
+            super::now_ms(),
+        )?;
+        Ok(Batch { prepared })
+    }
+
+    /// Queues a batch, which has its place in the order when this function returns. The future ends after it is committed, or
+    /// refused. `change` is stored together with it.
     pub fn append(
         self: &Arc<Self>,
-        records: Bytes,
-        options: AppendOptions,
+        batch: Batch,
+        change: Option<Box<TransactionWrite>>,
+        timeout: Duration,
     ) -> impl Future<Output = Result<Appended, AppendError>> + Send + 'static {
-        let now_ms = super::now_ms();
-        let prepared = match self.is_led() {
-            false => Err(AppendError::NotLeader),
-            true => prepare(
-                records,
-                &self.settings(),
-                &options,
-                self.config.decompressed_bytes_max,
-                now_ms,
-            ),
-        };
-        let queued = prepared.and_then(|batch| {
-            let (reply, answer) = oneshot::channel();
-            self.lane.push(Entry {
-                partition: Arc::clone(self),
-                batch,
-                reply,
-            })?;
-            Ok(answer)
-        });
+        let (reply, answer) = oneshot::channel();
+        let queued = self.lane.push(Entry::Append(Append {
+            partition: Arc::clone(self),
+            batch: batch.prepared,
+            change,
+            reply,
+        }));
         async move {
-            match tokio::time::timeout(options.timeout, queued?).await {
+            queued?;
+            match tokio::time::timeout(timeout, answer).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(AppendError::NotLeader),
                 Err(_) => Err(AppendError::TimedOut),
@@ -323,11 +413,34 @@ impl Partition {
         }
     }
 
+    /// Returns when producers and transactions are known.
+    async fn load(self: &Arc<Self>) -> Result<(), ReadError> {
+        if self.is_loaded() {
+            return Ok(());
+        }
+        if self.is_closed() {
+            return Err(ReadError::UnknownPartition);
+        }
+        let (reply, loaded) = oneshot::channel();
+        let queued = self.lane.push(Entry::Load(Arc::clone(self), reply));
+        queued.map_err(|_| ReadError::NotLeader)?;
+        let loaded = loaded.await.unwrap_or(Ok(()));
+        loaded.map_err(ReadError::Unloaded)
+    }
+
     /// Makes committed pieces readable and wakes the waiters. Returns the start of the log.
-    pub(crate) fn publish(&self, pieces: Vec<Piece>, end_offset: i64) -> i64 {
+    pub(crate) fn publish(
+        &self,
+        pieces: Vec<Piece>,
+        events: &[TransactionEvent],
+        end_offset: i64,
+    ) -> i64 {
         let log_start_offset = {
             let mut state = self.state();
             state.high_watermark = end_offset;
+            for event in events {
+                state.transactions.apply(*event);
+            }
             if !state.closed {
                 state.tail.extend(pieces);
             }
@@ -369,28 +482,54 @@ impl Partition {
     }
 
     /// Whole batches from the one that holds `offset` on, at most `max_bytes`; with `at_least_one` the first batch comes
-    /// however large it is. Empty at the end of the log.
+    /// however large it is. Empty at the end of what the reader gets.
     pub async fn read(
-        &self,
+        self: &Arc<Self>,
         offset: i64,
         max_bytes: usize,
         at_least_one: bool,
+        isolation: Isolation,
     ) -> Result<Read, ReadError> {
-        self.read_if(offset, max_bytes, at_least_one, false).await
+        if isolation == Isolation::Committed {
+            self.load().await?;
+        }
+        let collector = Collector::new(max_bytes, at_least_one);
+        let (collector, offsets) = self.collect(offset, collector, isolation).await?;
+        let aborted = match isolation {
+            Isolation::Committed if collector.size_bytes > 0 => {
+                self.aborted(offset, collector.end_offset).await?
+            }
+            _ => Vec::new(),
+        };
+        Ok(Read {
+            records: collector.records,
+            size_bytes: collector.size_bytes,
+            offsets,
+            aborted,
+        })
     }
 
-    /// As [`read`](Self::read); with `deleted` also what lies before the beginning of the log, as long as it is stored.
-    async fn read_if(
+    /// What of the log goes into a collector, from `offset` on.
+    pub(super) async fn collect(
         &self,
         offset: i64,
-        max_bytes: usize,
-        at_least_one: bool,
+        collector: Collector,
+        isolation: Isolation,
+    ) -> Result<(Collector, Offsets), ReadError> {
+        self.collect_if(offset, collector, isolation, false).await
+    }
+
+    /// As [`collect`](Self::collect); with `deleted` also what lies before the beginning of the log, as long as it is stored.
+    async fn collect_if(
+        &self,
+        offset: i64,
+        mut collector: Collector,
+        isolation: Isolation,
         deleted: bool,
-    ) -> Result<Read, ReadError> {
-        let mut collector = Collector::new(max_bytes, at_least_one);
-        let offsets = self.offsets();
-        {
+    ) -> Result<(Collector, Offsets), ReadError> {
+        let (offsets, end_offset) = {
             let state = self.state();
+            let offsets = state.offsets();
             if state.closed {
                 return Err(ReadError::UnknownPartition);
             }
@@ -400,6 +539,10 @@ impl Partition {
             if (offset < state.log_start_offset && !deleted) || offset > state.high_watermark {
                 return Err(ReadError::OutOfRange(offsets));
             }
+            let end_offset = match isolation {
+                Isolation::Uncommitted => offsets.high_watermark,
+                Isolation::Committed => offsets.last_stable_offset,
+            };
             let first = state
                 .tail
                 .partition_point(|piece| piece.end_offset <= offset);
@@ -407,28 +550,26 @@ impl Partition {
                 .tail
                 .get(first)
                 .is_some_and(|piece| piece.base_offset <= offset && piece.size_bytes() > 0);
-            if offset == state.high_watermark || in_memory {
+            if offset >= end_offset || in_memory {
                 for piece in state.tail.range(first..) {
-                    if !collector.add_piece(piece, offset) {
+                    if offset >= end_offset || !collector.add_piece(piece, offset, end_offset) {
                         break;
                     }
                 }
                 self.config.meter.read(true);
-                return Ok(Read {
-                    records: collector.records,
-                    size_bytes: collector.size_bytes,
-                    offsets,
-                });
+                return Ok((collector, offsets));
             }
-        }
+            (offsets, end_offset)
+        };
         self.config.meter.read(false);
+        let max_bytes = collector.max_bytes();
         let runs = self
             .store
             .read(self.id, offset, max_bytes)
             .await
             .map_err(ReadError::Storage)?;
         for run in runs {
-            if !collector.add_block(&run.data, offset, offsets.high_watermark) {
+            if !collector.add_block(&run.data, offset, end_offset) {
                 break;
             }
         }
@@ -437,11 +578,20 @@ impl Partition {
         if offset < now.log_start_offset && !deleted {
             return Err(ReadError::OutOfRange(now));
         }
-        Ok(Read {
-            records: collector.records,
-            size_bytes: collector.size_bytes,
-            offsets,
-        })
+        Ok((collector, offsets))
+    }
+
+    /// Aborted transactions with records in `from_offset..to_offset`.
+    async fn aborted(&self, from_offset: i64, to_offset: i64) -> Result<Vec<Aborted>, ReadError> {
+        let in_memory = self.state().transactions.aborted(from_offset, to_offset);
+        if let Some(aborted) = in_memory {
+            return Ok(aborted);
+        }
+        let stored = self
+            .store
+            .aborted_transactions(self.id, from_offset, to_offset)
+            .await?;
+        Ok(stored.iter().map(Aborted::from).collect())
     }
 
     /// Calls `visit` for every batch from `from_offset` to the high watermark until it says stop.
@@ -470,7 +620,10 @@ impl Partition {
     ) -> Result<(), ReadError> {
         let mut next = from_offset;
         loop {
-            let read = self.read_if(next, SCAN_BYTES, true, deleted).await?;
+            let collector = Collector::new(SCAN_BYTES, true);
+            let (read, _) = self
+                .collect_if(next, collector, Isolation::Uncommitted, deleted)
+                .await?;
             if read.records.is_empty() {
                 return Ok(());
             }
@@ -491,94 +644,4 @@ impl Partition {
             }
         }
     }
-
-    /// The first record whose timestamp is `timestamp_ms` or later.
-    pub async fn offset_for_timestamp(
-        &self,
-        timestamp_ms: i64,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
-        let mark = self.store.time_mark_below(self.id, timestamp_ms).await?;
-        let start = self.offsets().log_start_offset;
-        let from_offset = mark.map_or(start, |mark| mark.end_offset.max(start));
-        let mut found = None;
-        let cap_bytes = self.config.decompressed_bytes_max;
-        self.scan(from_offset, &mut |batch| {
-            if batch.max_timestamp >= timestamp_ms {
-                found = first_at_or_after(batch, timestamp_ms, start, cap_bytes)?;
-            }
-            Ok(found.is_none())
-        })
-        .await?;
-        Ok(found)
-    }
-
-    /// The first of the records with the largest timestamp (KIP-734).
-    pub async fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
-        let start = self.offsets().log_start_offset;
-        let last_mark = self.store.time_mark_below(self.id, i64::MAX).await?;
-        let Some(mark) = last_mark.filter(|mark| mark.end_offset > start) else {
-            return self.max_timestamp_from(start).await;
-        };
-        let after_mark = self.max_timestamp_from(mark.end_offset).await?;
-        if after_mark.is_some_and(|found| found.timestamp_ms > mark.max_timestamp_ms) {
-            return Ok(after_mark);
-        }
-        let before_mark = self.offset_for_timestamp(mark.max_timestamp_ms).await?;
-        if before_mark.is_some_and(|found| found.timestamp_ms == mark.max_timestamp_ms) {
-            return Ok(before_mark);
-        }
-        // The record that made the mark has expired.
-        self.max_timestamp_from(start).await
-    }
-
-    async fn max_timestamp_from(
-        &self,
-        from_offset: i64,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
-        let mut found: Option<TimestampOffset> = None;
-        let cap_bytes = self.config.decompressed_bytes_max;
-        self.scan(from_offset, &mut |batch| {
-            if batch.record_count > 0
-                && found.is_none_or(|found| found.timestamp_ms < batch.max_timestamp)
-            {
-                found = first_at_or_after(batch, batch.max_timestamp, from_offset, cap_bytes)?
-                    .or(found);
-            }
-            Ok(true)
-        })
-        .await?;
-        Ok(found)
-    }
-}
-
-/// The first record of `batch` at or after a time, and not before an offset.
-fn first_at_or_after(
-    batch: &RecordBatch<'_>,
-    timestamp_ms: i64,
-    from_offset: i64,
-    cap_bytes: usize,
-) -> Result<Option<TimestampOffset>, ReadError> {
-    let leader_epoch = batch.partition_leader_epoch;
-    if batch.timestamp_type() == TimestampType::LogAppendTime {
-        let timestamp_ms = batch.max_timestamp;
-        return Ok(Some(TimestampOffset {
-            offset: batch.base_offset.max(from_offset),
-            timestamp_ms,
-            leader_epoch,
-        }));
-    }
-    let records = batch
-        .records(cap_bytes)
-        .map_err(|_| ReadError::Damaged(batch.base_offset))?;
-    for record in records.iter() {
-        let record = record.map_err(|_| ReadError::Damaged(batch.base_offset))?;
-        if record.timestamp >= timestamp_ms && record.offset >= from_offset {
-            return Ok(Some(TimestampOffset {
-                offset: record.offset,
-                timestamp_ms: record.timestamp,
-                leader_epoch,
-            }));
-        }
-    }
-    Ok(None)
 }

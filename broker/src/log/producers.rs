@@ -1,5 +1,6 @@
-//! What a partition remembers of its idempotent producers: the epoch and the last five batches of each (KIP-98, KIP-360).
-//! Pure state, no I/O and no clock. It is kept by the lane task, rebuilt from a snapshot and the batch headers after it.
+//! What a partition remembers of its idempotent producers: the epoch and the last five batches of each (KIP-98, KIP-360), and
+//! where its open transaction begins. Pure state, no I/O and no clock. It is kept by the lane task, rebuilt from a snapshot and
+//! the batch headers after it.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -10,7 +11,13 @@ use protocol::records::RecordBatch;
 const BATCHES_REMEMBERED: usize = 5;
 
 /// First byte of a snapshot.
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
+
+/// Of a producer that no transaction coordinator has written a marker for.
+const NO_COORDINATOR: i32 = -1;
+
+/// In a snapshot: no transaction is open.
+const NO_OFFSET: i64 = -1;
 
 /// The sequence number that follows `sequence` after `delta` more records: it wraps from 2^31 - 1 to 0.
 fn advance(sequence: i32, delta: i32) -> i32 {
@@ -24,6 +31,7 @@ pub(crate) struct ProducerBatch {
     pub(crate) producer_epoch: i16,
     pub(crate) base_sequence: i32,
     pub(crate) last_offset_delta: i32,
+    pub(crate) is_transactional: bool,
     /// When the broker saw it, in milliseconds; only used to forget producers that were silent for long.
     pub(crate) seen_ms: i64,
 }
@@ -36,6 +44,7 @@ impl ProducerBatch {
             producer_epoch: batch.producer_epoch,
             base_sequence: batch.base_sequence,
             last_offset_delta: batch.last_offset_delta,
+            is_transactional: batch.is_transactional(),
             seen_ms,
         })
     }
@@ -58,6 +67,44 @@ struct Producer {
     epoch: i16,
     last_seen_ms: i64,
     batches: VecDeque<Appended>,
+    coordinator_epoch: i32,
+    /// First offset of the open transaction.
+    transaction: Option<i64>,
+}
+
+/// The end of a transaction in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    pub(crate) coordinator_epoch: i32,
+    /// Whether only a later epoch than the present one will do (transaction version 2).
+    pub(crate) is_epoch_bumped: bool,
+    pub(crate) seen_ms: i64,
+}
+
+/// Why a marker must not be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MarkerError {
+    /// The producer id has been used with a later epoch.
+    StaleEpoch,
+    /// A later coordinator has written a marker.
+    StaleCoordinator,
+}
+
+/// A producer as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerState {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// -1 if none is known.
+    pub last_sequence: i32,
+    /// When it last appended, in milliseconds.
+    pub last_seen_ms: i64,
+    /// -1 if no coordinator has written a marker.
+    pub coordinator_epoch: i32,
+    /// Of the open transaction.
+    pub transaction_offset: Option<i64>,
 }
 
 /// What to do with a batch.
@@ -76,6 +123,8 @@ pub(crate) enum SequenceError {
     StaleEpoch { current: i16 },
     /// Not the sequence number that follows the last one.
     OutOfOrder { expected: i32 },
+    /// The producer's transaction is open, and the batch does not belong to it.
+    OutsideTransaction,
 }
 
 /// The producers of one partition.
@@ -112,41 +161,50 @@ impl Producers {
                 base_offset: known.base_offset,
             });
         }
-        match producer
-            .batches
-            .back()
-            .map(|last| advance(last.last_sequence, 1))
-        {
-            Some(expected) if expected != batch.base_sequence => {
-                Err(SequenceError::OutOfOrder { expected })
-            }
-            _ => Ok(Sequence::Next),
+        // Without batches the epoch is that of a marker.
+        let last = producer.batches.back();
+        let expected = last.map_or(0, |last| advance(last.last_sequence, 1));
+        if expected != batch.base_sequence {
+            return Err(SequenceError::OutOfOrder { expected });
         }
+        if producer.transaction.is_some() && !batch.is_transactional {
+            return Err(SequenceError::OutsideTransaction);
+        }
+        Ok(Sequence::Next)
     }
 
-    /// Remembers `batch` as appended at `base_offset`.
-    pub(crate) fn record(&mut self, batch: &ProducerBatch, base_offset: i64) {
-        let producer = self
-            .by_id
-            .entry(batch.producer_id)
-            .or_insert_with(|| Producer {
-                epoch: batch.producer_epoch,
-                last_seen_ms: batch.seen_ms,
-                batches: VecDeque::with_capacity(BATCHES_REMEMBERED),
-            });
-        if producer.epoch != batch.producer_epoch {
-            producer.epoch = batch.producer_epoch;
+    fn of(&mut self, producer_id: i64, epoch: i16, seen_ms: i64) -> &mut Producer {
+        let producer = self.by_id.entry(producer_id).or_insert_with(|| Producer {
+            epoch,
+            last_seen_ms: seen_ms,
+            batches: VecDeque::with_capacity(BATCHES_REMEMBERED),
+            coordinator_epoch: NO_COORDINATOR,
+            transaction: None,
+        });
+        if producer.epoch != epoch {
+            producer.epoch = epoch;
             producer.batches.clear();
         }
+        producer.last_seen_ms = producer.last_seen_ms.max(seen_ms);
+        producer
+    }
+
+    /// Remembers `batch` as appended at `base_offset`. True if a transaction begins with it.
+    pub(crate) fn record(&mut self, batch: &ProducerBatch, base_offset: i64) -> bool {
+        let producer = self.of(batch.producer_id, batch.producer_epoch, batch.seen_ms);
         if producer.batches.len() == BATCHES_REMEMBERED {
             producer.batches.pop_front();
         }
-        producer.last_seen_ms = producer.last_seen_ms.max(batch.seen_ms);
         producer.batches.push_back(Appended {
             base_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
             base_offset,
         });
+        let begins = batch.is_transactional && producer.transaction.is_none();
+        if begins {
+            producer.transaction = Some(base_offset);
+        }
+        begins
     }
 
     /// Offset of the last batch of each producer that was seen at `oldest_ms` or later.
@@ -158,13 +216,63 @@ impl Producers {
             .collect()
     }
 
-    /// Forgets producers whose last batch was seen before `oldest_ms` (producer.id.expiration.ms).
-    pub(crate) fn expire(&mut self, oldest_ms: i64) {
-        self.by_id
-            .retain(|_, producer| producer.last_seen_ms >= oldest_ms);
+    /// Judges a marker.
+    pub(crate) fn check_marker(&self, marker: &Marker) -> Result<(), MarkerError> {
+        let Some(producer) = self.by_id.get(&marker.producer_id) else {
+            return Ok(());
+        };
+        let is_stale = marker.producer_epoch < producer.epoch
+            || (marker.is_epoch_bumped && marker.producer_epoch == producer.epoch);
+        if is_stale {
+            return Err(MarkerError::StaleEpoch);
+        }
+        if marker.coordinator_epoch < producer.coordinator_epoch {
+            return Err(MarkerError::StaleCoordinator);
+        }
+        Ok(())
     }
 
-    /// The bytes of a snapshot: version, count, then per producer its id, epoch, when it was last seen and its batches; big-endian.
+    /// Remembers that a marker was appended. The first offset of the transaction it ended, if one was open.
+    pub(crate) fn end(&mut self, marker: &Marker) -> Option<i64> {
+        let producer = self.of(marker.producer_id, marker.producer_epoch, marker.seen_ms);
+        producer.coordinator_epoch = marker.coordinator_epoch;
+        producer.transaction.take()
+    }
+
+    /// First offset and producer of all open transactions.
+    pub(crate) fn open_transactions(&self) -> impl Iterator<Item = (i64, i64)> {
+        let producers = self.by_id.iter();
+        producers.filter_map(|(id, producer)| Some((producer.transaction?, *id)))
+    }
+
+    /// All, as they are shown, by id.
+    pub(crate) fn states(&self) -> Vec<ProducerState> {
+        let states = self.by_id.iter().map(|(id, producer)| ProducerState {
+            producer_id: *id,
+            producer_epoch: producer.epoch,
+            last_sequence: producer
+                .batches
+                .back()
+                .map_or(-1, |last| last.last_sequence),
+            last_seen_ms: producer.last_seen_ms,
+            coordinator_epoch: producer.coordinator_epoch,
+            transaction_offset: producer.transaction,
+        });
+        let mut states: Vec<ProducerState> = states.collect();
+        states.sort_unstable_by_key(|state| state.producer_id);
+        states
+    }
+
+    /// Forgets producers whose last batch was seen before `oldest_ms` (producer.id.expiration.ms), but for those with an open
+    /// transaction.
+    pub(crate) fn expire(&mut self, oldest_ms: i64) {
+        self.by_id.retain(|_, producer| {
+            producer.last_seen_ms >= oldest_ms || producer.transaction.is_some()
+        });
+    }
+
+    /// The bytes of a snapshot: version, count, then per producer its id, epoch, when it was last seen, the epoch of its coordinator,
+    /// where its transaction begins and its batches; big-endian.
     pub(crate) fn to_snapshot(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(5 + self.by_id.len() * 100);
         out.push(SNAPSHOT_VERSION);
@@ -177,6 +285,9 @@ impl Producers {
             out.extend_from_slice(&producer_id.to_be_bytes());
             out.extend_from_slice(&producer.epoch.to_be_bytes());
             out.extend_from_slice(&producer.last_seen_ms.to_be_bytes());
+            out.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+            let transaction = producer.transaction.unwrap_or(NO_OFFSET);
+            out.extend_from_slice(&transaction.to_be_bytes());
             out.push(u8::try_from(producer.batches.len()).unwrap_or(u8::MAX));
             for batch in &producer.batches {
                 out.extend_from_slice(&batch.base_sequence.to_be_bytes());
@@ -199,6 +310,8 @@ impl Producers {
             let producer_id = i64::from_be_bytes(take(&mut rest)?);
             let epoch = i16::from_be_bytes(take(&mut rest)?);
             let last_seen_ms = i64::from_be_bytes(take(&mut rest)?);
+            let coordinator_epoch = i32::from_be_bytes(take(&mut rest)?);
+            let transaction = i64::from_be_bytes(take(&mut rest)?);
             let batch_count = u8::from_be_bytes(take(&mut rest)?);
             let mut batches = VecDeque::with_capacity(BATCHES_REMEMBERED);
             for _ in 0..batch_count {
@@ -214,6 +327,8 @@ impl Producers {
                     epoch,
                     last_seen_ms,
                     batches,
+                    coordinator_epoch,
+                    transaction: (transaction != NO_OFFSET).then_some(transaction),
                 },
             );
         }
@@ -238,6 +353,24 @@ mod tests {
             producer_epoch: epoch,
             base_sequence,
             last_offset_delta: count - 1,
+            is_transactional: false,
+            seen_ms: 1_000,
+        }
+    }
+
+    fn in_transaction(epoch: i16, base_sequence: i32) -> ProducerBatch {
+        ProducerBatch {
+            is_transactional: true,
+            ..batch(epoch, base_sequence, 1)
+        }
+    }
+
+    fn marker(epoch: i16, coordinator_epoch: i32, is_epoch_bumped: bool) -> Marker {
+        Marker {
+            producer_id: 7,
+            producer_epoch: epoch,
+            coordinator_epoch,
+            is_epoch_bumped,
             seen_ms: 1_000,
         }
     }
@@ -351,5 +484,62 @@ mod tests {
         assert_eq!(producers.by_id.len(), 1);
         producers.expire(1_001);
         assert_eq!(producers.by_id.len(), 0);
+    }
+
+    #[test]
+    fn a_transaction_is_open_from_its_first_batch_to_its_marker() {
+        let mut producers = after(&[0]);
+        assert!(producers.record(&in_transaction(0, 1), 10));
+        assert!(!producers.record(&in_transaction(0, 2), 11));
+        assert_eq!(producers.open_transactions().collect::<Vec<_>>(), [(10, 7)]);
+        assert_eq!(
+            producers.check(&batch(0, 3, 1)),
+            Err(SequenceError::OutsideTransaction)
+        );
+        producers.expire(i64::MAX);
+        assert_eq!(producers.by_id.len(), 1);
+        let snapshot = producers.to_snapshot();
+        assert_eq!(Producers::from_snapshot(&snapshot), Some(producers.clone()));
+        assert_eq!(producers.end(&marker(0, 3, false)), Some(10));
+        assert_eq!(producers.end(&marker(0, 3, false)), None);
+        assert_eq!(producers.open_transactions().count(), 0);
+        assert_eq!(producers.check(&batch(0, 3, 1)), Ok(Sequence::Next));
+    }
+
+    #[test]
+    fn a_marker_with_the_next_epoch_fences_what_comes_late() {
+        let mut producers = Producers::default();
+        producers.record(&in_transaction(4, 0), 0);
+        producers.end(&marker(5, 0, true));
+        assert_eq!(
+            producers.check(&in_transaction(4, 1)),
+            Err(SequenceError::StaleEpoch { current: 5 })
+        );
+        assert_eq!(
+            producers.check(&in_transaction(5, 1)),
+            Err(SequenceError::OutOfOrder { expected: 0 })
+        );
+        assert_eq!(producers.check(&in_transaction(5, 0)), Ok(Sequence::Next));
+    }
+
+    #[test]
+    fn markers_of_older_epochs_and_coordinators_are_refused() {
+        let mut producers = Producers::default();
+        assert_eq!(producers.check_marker(&marker(0, 0, true)), Ok(()));
+        producers.record(&in_transaction(4, 0), 0);
+        assert_eq!(
+            producers.check_marker(&marker(3, 0, false)),
+            Err(MarkerError::StaleEpoch)
+        );
+        assert_eq!(producers.check_marker(&marker(4, 0, false)), Ok(()));
+        assert_eq!(
+            producers.check_marker(&marker(4, 0, true)),
+            Err(MarkerError::StaleEpoch)
+        );
+        producers.end(&marker(4, 9, false));
+        assert_eq!(
+            producers.check_marker(&marker(5, 8, true)),
+            Err(MarkerError::StaleCoordinator)
+        );
     }
 }

@@ -31,6 +31,8 @@ impl Piece {
 pub(crate) struct Collector {
     pub(crate) records: Vec<Bytes>,
     pub(crate) size_bytes: usize,
+    /// One past the last record taken.
+    pub(crate) end_offset: i64,
     max_bytes: usize,
     at_least_one: bool,
 }
@@ -40,9 +42,14 @@ impl Collector {
         Self {
             records: Vec::new(),
             size_bytes: 0,
+            end_offset: 0,
             max_bytes,
             at_least_one,
         }
+    }
+
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     fn takes(&self, size_bytes: usize) -> bool {
@@ -50,14 +57,16 @@ impl Collector {
             || (self.at_least_one && self.size_bytes == 0)
     }
 
-    /// Takes what fits of `piece` from the batch that holds `from_offset`; false when no more can be taken.
-    pub(crate) fn add_piece(&mut self, piece: &Piece, from_offset: i64) -> bool {
+    /// Takes what fits of `piece` from the batch that holds `from_offset` and ends at or before `end_offset`; false when no more
+    /// can be taken.
+    pub(crate) fn add_piece(&mut self, piece: &Piece, from_offset: i64, end_offset: i64) -> bool {
         if piece.rest.is_empty() {
-            return self.add_block(&piece.head, from_offset, piece.end_offset);
+            return self.add_block(&piece.head, from_offset, end_offset);
         }
-        if !self.takes(piece.size_bytes()) {
+        if piece.end_offset > end_offset || !self.takes(piece.size_bytes()) {
             return false;
         }
+        self.end_offset = piece.end_offset;
         self.size_bytes += piece.size_bytes();
         self.records.push(piece.head.clone());
         self.records.push(piece.rest.clone());
@@ -82,6 +91,7 @@ impl Collector {
                 }
                 start = start.or(Some(position));
                 end = position + size_bytes;
+                self.end_offset = batch.last_offset() + 1;
             }
             position += size_bytes;
             if start.is_none() {

@@ -24,4 +24,5 @@ mod retention;
 mod settings;
 mod settings_in_force;
 mod sql;
+mod transactions;
 mod versions;

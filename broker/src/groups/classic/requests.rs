@@ -192,6 +192,21 @@ impl ClassicGroup {
         Ok(())
     }
 
+    /// Whether a commit as part of a transaction is accepted. Older producers do not say which member they are.
+    pub(crate) fn check_txn_commit(
+        &mut self,
+        member: &MemberRef,
+        now: u64,
+    ) -> Result<(), ErrorCode> {
+        let names_itself = !member.member_id.is_empty() || member.group_instance_id.is_some();
+        if member.epoch < 0 && (self.members.is_empty() || !names_itself) {
+            return Ok(());
+        }
+        self.check_generation(member)?;
+        self.touch(&member.member_id, now);
+        Ok(())
+    }
+
     /// Whether a commit of offsets is accepted. A member's commit is a sign of life too.
     pub(crate) fn check_commit(&mut self, member: &MemberRef, now: u64) -> Result<(), ErrorCode> {
         if member.epoch < 0 && self.members.is_empty() {

@@ -1,0 +1,558 @@
+//! The transaction coordinator: who holds which transactional id, and what its transaction consists of.
+//!
+//! A transactional id is a pure state machine (`machine`). What a step changes is written before it is answered: by itself
+//! (`writes`), with the records that make a partition part of a transaction, or with the markers that end it, which are queued in
+//! the log behind all that they end. Handlers ask by the methods of [`Transactions`]. No messages and no SQL here.
+
+mod expire;
+mod machine;
+mod producer_ids;
+mod shards;
+mod writes;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::ErrorCode;
+use storage::{OffsetWrite, ShardLease, Store, TransactionRow, TransactionWrite};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::groups::Groups;
+use crate::log::{EndError, EndTransaction, Log};
+use machine::{Addition, Ending, Event, Step, Transaction};
+pub(crate) use machine::{Core, Producer, STATE_NAMES};
+pub(crate) use producer_ids::ProducerIds;
+use writes::Writes;
+
+/// Between two attempts to end a transaction whose partitions could not be read.
+const END_PAUSE: Duration = Duration::from_secs(1);
+/// The Produce version that makes partitions part of a transaction (KIP-890).
+const ADDING_PRODUCE: i16 = 12;
+/// The Produce version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE_PRODUCE: i16 = 11;
+/// `transaction.version` of producers that add partitions by producing.
+const VERSION_2: i16 = 2;
+/// Of the others.
+const VERSION_1: i16 = 1;
+
+/// The transactional ids that this broker coordinates.
+#[derive(Debug)]
+pub(crate) struct Transactions {
+    store: Store,
+    log: Arc<Log>,
+    groups: Arc<Groups>,
+    writes: Writes,
+    pub(crate) producer_ids: ProducerIds,
+    timeout_max_ms: i32,
+    /// By what right the ids of a shard were taken up.
+    taken_up: Mutex<HashMap<i32, ShardLease>>,
+    by_id: Mutex<HashMap<Arc<str>, Arc<Slot>>>,
+}
+
+/// One transactional id.
+#[derive(Debug)]
+struct Slot {
+    id: Arc<str>,
+    /// By what right it is coordinated.
+    lease: ShardLease,
+    transaction: Mutex<Transaction>,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Transaction> {
+        self.transaction
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A transactional id as it is shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) id: Arc<str>,
+    pub(crate) core: Core,
+    /// Partitions of the open transaction, by topic and number.
+    pub(crate) partitions: Vec<(String, i32)>,
+}
+
+/// A partition that became part of a transaction with a batch.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    slot: Arc<Slot>,
+    addition: Addition,
+}
+
+impl Joined {
+    /// The batch is committed.
+    pub(crate) fn confirm(self) {
+        let event = Event::Added(&self.addition, true);
+        self.slot.lock().step(event, now_ms());
+    }
+}
+
+fn now_ms() -> i64 {
+    crate::log::now_ms()
+}
+
+impl Transactions {
+    /// Takes up what is stored.
+    pub(crate) async fn open(
+        store: Store,
+        log: Arc<Log>,
+        groups: Arc<Groups>,
+        config: &Config,
+    ) -> Result<Arc<Self>, storage::Error> {
+        let transactions = Arc::new(Self {
+            writes: Writes::start(store.transaction_writer()),
+            store,
+            log,
+            groups,
+            producer_ids: ProducerIds::default(),
+            timeout_max_ms: config.transaction_max_timeout_ms,
+            taken_up: Mutex::default(),
+            by_id: Mutex::default(),
+        });
+        transactions.take_up().await?;
+        Ok(transactions)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Slot>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, id: &str) -> Option<Arc<Slot>> {
+        self.slots().get(id).cloned()
+    }
+
+    /// For a request that names a transactional id that must be known.
+    fn known(&self, id: &str) -> Result<Arc<Slot>, ErrorCode> {
+        if id.is_empty() || id.contains('\0') {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        self.lease(id)?;
+        self.slot(id).ok_or(ErrorCode::InvalidProducerIdMapping)
+    }
+
+    /// The right to coordinate an id, which was taken up by it.
+    fn lease(&self, id: &str) -> Result<ShardLease, ErrorCode> {
+        let lease = self.groups.lease(id).ok_or(ErrorCode::NotCoordinator)?;
+        match self.taken_up().get(&lease.shard) {
+            Some(taken_up) if *taken_up == lease => Ok(lease),
+            _ => Err(ErrorCode::CoordinatorLoadInProgress),
+        }
+    }
+
+    /// InitProducerId with a transactional id.
+    pub(crate) async fn init(
+        self: &Arc<Self>,
+        id: &str,
+        timeout_ms: i32,
+        expected: Option<Producer>,
+    ) -> Result<Producer, ErrorCode> {
+        if id.is_empty() || id.contains('\0') {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        let lease = self.lease(id)?;
+        if timeout_ms <= 0 || timeout_ms > self.timeout_max_ms {
+            return Err(ErrorCode::InvalidTransactionTimeout);
+        }
+        let mut fresh_id = None;
+        loop {
+            let Some(slot) = self.slot(id) else {
+                let fresh = self.fresh_id().await?;
+                let id: Arc<str> = id.into();
+                let slot = || {
+                    Arc::new(Slot {
+                        id: id.clone(),
+                        lease,
+                        transaction: Mutex::new(Transaction::new(fresh, now_ms())),
+                    })
+                };
+                self.slots().entry(id.clone()).or_insert_with(slot);
+                continue;
+            };
+            let event = Event::Init {
+                timeout_ms,
+                expected,
+                fresh_id,
+            };
+            match self.begin(&slot, event) {
+                Begun::NeedsProducerId => fresh_id = Some(self.fresh_id().await?),
+                Begun::Answer(answer) => return answer,
+                Begun::Write(row, producer) => return self.write(slot, row, producer).await,
+                // As in Kafka the producer asks again, and gets its epoch when the abort is done.
+                Begun::End(_, _) => return Err(ErrorCode::ConcurrentTransactions),
+                Begun::Add(_) => return Err(ErrorCode::UnknownServerError),
+            }
+        }
+    }
+
+    async fn fresh_id(&self) -> Result<i64, ErrorCode> {
+        let next = self.producer_ids.next(&self.store).await;
+        next.map_err(|error| crate::error::coordinator_code(&error))
+    }
+
+    /// Steps, and queues what has to be in the log's order while nothing else can.
+    fn begin(self: &Arc<Self>, slot: &Arc<Slot>, event: Event<'_>) -> Begun {
+        let mut transaction = slot.lock();
+        match transaction.step(event, now_ms()) {
+            Step::Nothing | Step::Forget => Begun::Answer(Err(ErrorCode::UnknownServerError)),
+            Step::Answer(answer) => Begun::Answer(answer),
+            Step::NeedsProducerId => Begun::NeedsProducerId,
+            Step::Write(row, producer) => Begun::Write(row, producer),
+            Step::Add(addition) => {
+                transaction.begin_adding();
+                Begun::Add(addition)
+            }
+            Step::End(ending) => {
+                let answer = ending.answer;
+                Begun::End(self.end_soon(slot, ending), answer)
+            }
+        }
+    }
+
+    /// What is written for an id besides its row is up to the caller.
+    fn write_of(slot: &Slot, row: TransactionRow) -> TransactionWrite {
+        TransactionWrite {
+            transactional_id: slot.id.to_string(),
+            lease: slot.lease,
+            row: Some(row),
+            partitions: Vec::new(),
+            groups: Vec::new(),
+            offsets: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// Writes a state; this is done even if nobody waits for it any more.
+    async fn write(
+        self: &Arc<Self>,
+        slot: Arc<Slot>,
+        row: TransactionRow,
+        producer: Producer,
+    ) -> Result<Producer, ErrorCode> {
+        let write = Self::write_of(&slot, row);
+        let transactions = self.clone();
+        let writing = tokio::spawn(async move {
+            let written = transactions.writes.write(write).await;
+            let is_nothing = {
+                let mut transaction = slot.lock();
+                transaction.step(Event::Written(written.is_ok()), now_ms());
+                transaction.is_nothing()
+            };
+            if is_nothing {
+                transactions.slots().remove(&slot.id);
+            }
+            written
+        });
+        writing
+            .await
+            .unwrap_or(Err(ErrorCode::UnknownServerError))
+            .map(|()| producer)
+    }
+
+    /// Puts the markers of a transaction behind all that was queued in the log. The receiver learns of its end.
+    fn end_soon(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        ending: Ending,
+    ) -> oneshot::Receiver<Result<(), ErrorCode>> {
+        let (reply, answer) = oneshot::channel();
+        let queued = self.log.end_transaction(self.end_of(slot, &ending));
+        let (transactions, slot) = (self.clone(), slot.clone());
+        tokio::spawn(async move {
+            let mut queued = queued.map_err(|_| EndError::NotLeader);
+            loop {
+                let ended = match queued {
+                    Ok(ended) => ended.await.unwrap_or(Err(EndError::NotLeader)),
+                    Err(error) => Err(error),
+                };
+                match ended {
+                    Ok(results) => {
+                        note(&slot.id, &ending, &results);
+                        slot.lock().step(Event::Ended, now_ms());
+                        let _ = reply.send(Ok(()));
+                        return;
+                    }
+                    Err(EndError::Unavailable) => {
+                        tokio::time::sleep(END_PAUSE).await;
+                        let again = transactions.end_of(&slot, &ending);
+                        queued = transactions
+                            .log
+                            .end_transaction(again)
+                            .map_err(|_| EndError::NotLeader);
+                    }
+                    Err(error) => {
+                        // Another broker takes it up as it is stored.
+                        tracing::warn!(id = &*slot.id, %error, "a transaction is left to another broker");
+                        transactions.taken_up().remove(&slot.lease.shard);
+                        let _ = reply.send(Err(ErrorCode::NotCoordinator));
+                        return;
+                    }
+                }
+            }
+        });
+        answer
+    }
+
+    fn end_of(&self, slot: &Slot, ending: &Ending) -> EndTransaction {
+        let lease = slot.lease;
+        let partitions = ending.partitions.iter();
+        let change = TransactionWrite {
+            end: Some(ending.is_commit),
+            ..Self::write_of(slot, ending.row.clone())
+        };
+        EndTransaction {
+            producer_id: ending.marker.id,
+            producer_epoch: ending.marker.epoch,
+            coordinator_epoch: lease.epoch,
+            is_commit: ending.is_commit,
+            is_epoch_bumped: ending.is_epoch_bumped,
+            // A partition that is not there any more needs no marker.
+            partitions: partitions
+                .filter_map(|part| self.log.partition(*part))
+                .collect(),
+            change: Some(change),
+        }
+    }
+
+    /// EndTxn. The producer's id and epoch from now on.
+    pub(crate) async fn end(
+        self: &Arc<Self>,
+        id: &str,
+        producer: Producer,
+        is_commit: bool,
+        version: i16,
+    ) -> Result<Producer, ErrorCode> {
+        let slot = self.known(id)?;
+        let mut fresh_id = None;
+        loop {
+            let event = Event::End {
+                producer,
+                is_commit,
+                version,
+                fresh_id,
+            };
+            match self.begin(&slot, event) {
+                Begun::NeedsProducerId => fresh_id = Some(self.fresh_id().await?),
+                Begun::Answer(answer) => return answer,
+                Begun::End(ended, answer) => {
+                    let ended = ended.await;
+                    ended.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))?;
+                    return Ok(answer);
+                }
+                Begun::Write(..) | Begun::Add(_) => return Err(ErrorCode::UnknownServerError),
+            }
+        }
+    }
+
+    /// AddPartitionsToTxn and AddOffsetsToTxn.
+    pub(crate) async fn add(
+        self: &Arc<Self>,
+        id: &str,
+        producer: Producer,
+        partitions: &[i32],
+        groups: &[&str],
+    ) -> Result<(), ErrorCode> {
+        let slot = self.known(id)?;
+        let event = Event::Add {
+            producer,
+            partitions,
+            groups,
+            version: VERSION_1,
+            always: false,
+        };
+        self.add_with(slot, event, Vec::new()).await
+    }
+
+    async fn add_with(
+        self: &Arc<Self>,
+        slot: Arc<Slot>,
+        event: Event<'_>,
+        offsets: Vec<(String, OffsetWrite)>,
+    ) -> Result<(), ErrorCode> {
+        let addition = match self.begin(&slot, event) {
+            Begun::Add(addition) => addition,
+            Begun::Answer(answer) => return answer.map(|_| ()),
+            _ => return Err(ErrorCode::UnknownServerError),
+        };
+        let write = TransactionWrite {
+            partitions: addition.partitions.clone(),
+            groups: addition.groups.clone(),
+            offsets,
+            ..Self::write_of(&slot, addition.row.clone())
+        };
+        let transactions = self.clone();
+        let writing = tokio::spawn(async move {
+            let written = transactions.writes.write(write).await;
+            let mut transaction = slot.lock();
+            transaction.end_adding();
+            transaction.step(Event::Added(&addition, written.is_ok()), now_ms());
+            written
+        });
+        writing.await.unwrap_or(Err(ErrorCode::UnknownServerError))
+    }
+
+    /// Whether partitions are part of a transaction, for brokers (AddPartitionsToTxn, verify only).
+    pub(crate) fn verify(&self, id: &str, producer: Producer, part: i32) -> Result<(), ErrorCode> {
+        self.known(id)?.lock().verify(producer, Some(part), None)
+    }
+
+    /// TxnOffsetCommit: offsets that become those of the group when the transaction is committed.
+    pub(crate) async fn commit_offsets(
+        self: &Arc<Self>,
+        id: &str,
+        producer: Producer,
+        group_id: &str,
+        offsets: Vec<OffsetWrite>,
+        version: i16,
+    ) -> Result<(), ErrorCode> {
+        let slot = self.known(id)?;
+        let groups = [group_id];
+        if version < ADDING_OFFSET_COMMIT {
+            let verified = slot.lock().verify(producer, None, Some(group_id));
+            verified.map_err(|code| match code {
+                ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+                ErrorCode::ConcurrentTransactions => ErrorCode::CoordinatorNotAvailable,
+                ErrorCode::TransactionAbortable if version < ABORTABLE_OFFSET_COMMIT => {
+                    ErrorCode::InvalidTxnState
+                }
+                code => code,
+            })?;
+        }
+        let event = Event::Add {
+            producer,
+            partitions: &[],
+            groups: &groups,
+            version: if version < ADDING_OFFSET_COMMIT {
+                VERSION_1
+            } else {
+                VERSION_2
+            },
+            always: true,
+        };
+        let offsets = offsets.into_iter();
+        let offsets = offsets.map(|offset| (group_id.to_owned(), offset));
+        let added = self.add_with(slot, event, offsets.collect()).await;
+        added.map_err(|code| match code {
+            ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            code => code,
+        })
+    }
+
+    /// Lets a batch of a transaction into the log: `queue` gives it its place there, together with what is to be stored with it.
+    pub(crate) fn admit<T>(
+        &self,
+        id: &str,
+        producer: Producer,
+        part: i32,
+        produce_version: i16,
+        queue: impl FnOnce(Option<Box<TransactionWrite>>) -> T,
+    ) -> Result<(T, Option<Joined>), ErrorCode> {
+        let slot = self.known(id)?;
+        let mut transaction = slot.lock();
+        if produce_version < ADDING_PRODUCE {
+            let verified = transaction.verify(producer, Some(part), None);
+            verified.map_err(|code| match code {
+                ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+                ErrorCode::ConcurrentTransactions => ErrorCode::NotEnoughReplicas,
+                ErrorCode::TransactionAbortable if produce_version < ABORTABLE_PRODUCE => {
+                    ErrorCode::InvalidTxnState
+                }
+                code => code,
+            })?;
+            return Ok((queue(None), None));
+        }
+        let event = Event::Add {
+            producer,
+            partitions: &[part],
+            groups: &[],
+            version: VERSION_2,
+            always: false,
+        };
+        match transaction.step(event, now_ms()) {
+            Step::Answer(Ok(_)) => Ok((queue(None), None)),
+            Step::Add(addition) => {
+                let write = TransactionWrite {
+                    partitions: addition.partitions.clone(),
+                    ..Self::write_of(&slot, addition.row.clone())
+                };
+                let queued = queue(Some(Box::new(write)));
+                drop(transaction);
+                Ok((queued, Some(Joined { slot, addition })))
+            }
+            Step::Answer(Err(ErrorCode::ProducerFenced)) => Err(ErrorCode::InvalidProducerEpoch),
+            Step::Answer(Err(code)) => Err(code),
+            _ => Err(ErrorCode::UnknownServerError),
+        }
+    }
+
+    fn show(&self, slot: &Slot) -> Option<Shown> {
+        let transaction = slot.lock();
+        if transaction.is_nothing() {
+            return None;
+        }
+        let partitions = transaction.partitions();
+        let partitions = partitions.filter_map(|part| {
+            let partition = self.log.partition(part)?;
+            Some((partition.topic().to_owned(), partition.index()))
+        });
+        Some(Shown {
+            id: slot.id.clone(),
+            core: transaction.core().clone(),
+            partitions: partitions.collect(),
+        })
+    }
+
+    /// One transactional id.
+    pub(crate) fn describe(&self, id: &str) -> Result<Shown, ErrorCode> {
+        if id.is_empty() {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        self.lease(id)?;
+        let shown = self.slot(id).and_then(|slot| self.show(&slot));
+        shown.ok_or(ErrorCode::TransactionalIdNotFound)
+    }
+
+    /// All transactional ids.
+    pub(crate) fn list(&self) -> Vec<Shown> {
+        let slots: Vec<Arc<Slot>> = self.slots().values().cloned().collect();
+        let mut shown: Vec<Shown> = slots.iter().filter_map(|slot| self.show(slot)).collect();
+        shown.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        shown
+    }
+}
+
+/// The TxnOffsetCommit version that makes the group part of a transaction (KIP-890).
+const ADDING_OFFSET_COMMIT: i16 = 5;
+/// The TxnOffsetCommit version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE_OFFSET_COMMIT: i16 = 4;
+
+/// A step as far as it is done under the lock.
+enum Begun {
+    Answer(Result<Producer, ErrorCode>),
+    NeedsProducerId,
+    Write(TransactionRow, Producer),
+    Add(Addition),
+    End(oneshot::Receiver<Result<(), ErrorCode>>, Producer),
+}
+
+fn note(id: &str, ending: &Ending, results: &[Result<(), EndError>]) {
+    for error in results.iter().filter_map(|result| result.err()) {
+        if error != EndError::UnknownPartition {
+            tracing::warn!(id, %error, "a partition got no marker");
+        }
+    }
+    let how = if ending.is_commit {
+        "committed"
+    } else {
+        "aborted"
+    };
+    if ending.is_forced {
+        tracing::info!(id, "a transaction was aborted for its producer");
+    } else {
+        tracing::debug!(id, how, "transaction");
+    }
+}
