@@ -285,7 +285,8 @@ impl Joined {
         tasks.spawn(groups.clone().expire_offsets(&config));
         let interval = Duration::from_millis(config.log_retention_check_interval_ms);
         tasks.spawn(log.clone().expire(interval));
-        let transactions = Transactions::open(store.clone(), log.clone(), groups.clone(), &config).await?;
+        let transactions =
+            Transactions::open(store.clone(), log.clone(), groups.clone(), &config).await?;
         tasks.spawn(transactions.clone().follow_shards());
         tasks.spawn(transactions.clone().abort_timed_out(&config));
         tasks.spawn(transactions.clone().forget_unused(&config));

@@ -178,6 +178,10 @@ fn queue(
             }
             Ok(appended)
         }),
+        Err(ErrorCode::NotCoordinator) => refused(Failure::new(
+            ErrorCode::InvalidTxnState,
+            "another broker coordinates the transaction than the one that leads the partition",
+        )),
         Err(code) => refused(Failure::of(code)),
     }
 }

@@ -16,6 +16,7 @@ mod meter;
 mod pace;
 mod partition;
 mod producers;
+mod read;
 mod retention;
 mod runs;
 mod tail;

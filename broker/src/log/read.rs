@@ -1,0 +1,177 @@
+//! Reading a partition: the tail in memory or the database, for readers of all records or of committed ones.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::records::{Batches, RecordBatch};
+
+use super::partition::SCAN_BYTES;
+use super::tail::Collector;
+use super::transactions::Aborted;
+use super::{Isolation, Offsets, Partition, Read, ReadError};
+
+impl Partition {
+    /// Whole batches from the one that holds `offset` on, at most `max_bytes`; with `at_least_one` the first batch comes
+    /// however large it is. Empty at the end of what the reader gets.
+    pub async fn read(
+        self: &Arc<Self>,
+        offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+        isolation: Isolation,
+    ) -> Result<Read, ReadError> {
+        if isolation == Isolation::Committed {
+            self.load().await?;
+        }
+        let collector = Collector::new(max_bytes, at_least_one);
+        let (collector, offsets) = self.collect(offset, collector, isolation).await?;
+        let aborted = match isolation {
+            Isolation::Committed if collector.size_bytes > 0 => {
+                self.aborted(offset, collector.end_offset).await?
+            }
+            _ => Vec::new(),
+        };
+        Ok(Read {
+            records: collector.records,
+            size_bytes: collector.size_bytes,
+            offsets,
+            aborted,
+        })
+    }
+
+    /// What of the log goes into a collector, from `offset` on.
+    pub(super) async fn collect(
+        &self,
+        offset: i64,
+        collector: Collector,
+        isolation: Isolation,
+    ) -> Result<(Collector, Offsets), ReadError> {
+        self.collect_if(offset, collector, isolation, false).await
+    }
+
+    /// As [`collect`](Self::collect); with `deleted` also what lies before the beginning of the log, as long as it is stored.
+    async fn collect_if(
+        &self,
+        offset: i64,
+        mut collector: Collector,
+        isolation: Isolation,
+        deleted: bool,
+    ) -> Result<(Collector, Offsets), ReadError> {
+        let (offsets, end_offset) = {
+            let state = self.state();
+            let offsets = state.offsets();
+            if state.closed {
+                return Err(ReadError::UnknownPartition);
+            }
+            if !state.is_led || self.lane.is_fenced() {
+                return Err(ReadError::NotLeader);
+            }
+            if (offset < state.log_start_offset && !deleted) || offset > state.high_watermark {
+                return Err(ReadError::OutOfRange(offsets));
+            }
+            let end_offset = match isolation {
+                Isolation::Uncommitted => offsets.high_watermark,
+                Isolation::Committed => offsets.last_stable_offset,
+            };
+            let first = state
+                .tail
+                .partition_point(|piece| piece.end_offset <= offset);
+            let in_memory = state
+                .tail
+                .get(first)
+                .is_some_and(|piece| piece.base_offset <= offset && piece.size_bytes() > 0);
+            if offset >= end_offset || in_memory {
+                for piece in state.tail.range(first..) {
+                    if offset >= end_offset || !collector.add_piece(piece, offset, end_offset) {
+                        break;
+                    }
+                }
+                self.config.meter.read(true);
+                return Ok((collector, offsets));
+            }
+            (offsets, end_offset)
+        };
+        self.config.meter.read(false);
+        let max_bytes = collector.max_bytes();
+        let runs = self
+            .store
+            .read(self.id(), offset, max_bytes)
+            .await
+            .map_err(ReadError::Storage)?;
+        for run in runs {
+            if !collector.add_block(&run.data, offset, end_offset) {
+                break;
+            }
+        }
+        // What was to be read may have been deleted meanwhile, and what follows is no answer.
+        let now = self.offsets();
+        if offset < now.log_start_offset && !deleted {
+            return Err(ReadError::OutOfRange(now));
+        }
+        Ok((collector, offsets))
+    }
+
+    /// Aborted transactions with records in `from_offset..to_offset`.
+    async fn aborted(&self, from_offset: i64, to_offset: i64) -> Result<Vec<Aborted>, ReadError> {
+        let in_memory = self.state().transactions.aborted(from_offset, to_offset);
+        if let Some(aborted) = in_memory {
+            return Ok(aborted);
+        }
+        let stored = self
+            .store
+            .aborted_transactions(self.id(), from_offset, to_offset)
+            .await?;
+        Ok(stored.iter().map(Aborted::from).collect())
+    }
+
+    /// Calls `visit` for every batch from `from_offset` to the high watermark until it says stop.
+    pub(crate) async fn scan(
+        &self,
+        from_offset: i64,
+        visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
+    ) -> Result<(), ReadError> {
+        self.scan_if(from_offset, visit, false).await
+    }
+
+    /// The same, beginning with what lies before the beginning of the log, as long as it is stored.
+    pub(crate) async fn scan_stored(
+        &self,
+        from_offset: i64,
+        visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
+    ) -> Result<(), ReadError> {
+        self.scan_if(from_offset, visit, true).await
+    }
+
+    async fn scan_if(
+        &self,
+        from_offset: i64,
+        visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
+        deleted: bool,
+    ) -> Result<(), ReadError> {
+        let mut next = from_offset;
+        loop {
+            let collector = Collector::new(SCAN_BYTES, true);
+            let (read, _) = self
+                .collect_if(next, collector, Isolation::Uncommitted, deleted)
+                .await?;
+            if read.records.is_empty() {
+                return Ok(());
+            }
+            let block: Bytes = match <[Bytes; 1]>::try_from(read.records) {
+                Ok([only]) => only,
+                Err(several) => several.concat().into(),
+            };
+            let before = next;
+            for batch in Batches::new(&block) {
+                let batch = batch.map_err(|_| ReadError::Damaged(next))?;
+                next = batch.last_offset() + 1;
+                if !visit(&batch)? {
+                    return Ok(());
+                }
+            }
+            if next <= before {
+                return Err(ReadError::Damaged(next));
+            }
+        }
+    }
+}
