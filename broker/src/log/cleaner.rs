@@ -163,7 +163,7 @@ impl Cleaner {
     ) -> Result<Option<Plan>, Failure> {
         let settings = partition.settings();
         let now_ms = super::now_ms();
-        let stable = partition.offsets().last_stable_offset;
+        let stable = partition.stable_offsets().await?.last_stable_offset;
         let mut stretches = Vec::new();
         let (mut all_bytes, mut dirty_bytes) = (0, 0);
         let mut is_due = false;

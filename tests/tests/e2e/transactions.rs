@@ -1,5 +1,7 @@
 //! Transactions: by hand on the wire, through kills of the broker, with real clients and tools.
 
+mod clients;
+mod restarts;
 mod wire;
 
 use std::collections::HashMap;

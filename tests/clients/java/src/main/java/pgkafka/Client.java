@@ -45,6 +45,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * consume BOOTSTRAP TOPIC COUNT        assigned to all partitions: "partition offset key value [header=value …]" lines
  * times   BOOTSTRAP TOPIC TIMESTAMP    offsetsForTimes of every partition: "partition offset timestamp" or "partition none"
  * members BOOTSTRAP TOPICS GROUP [setting=value …]   members of a group, as Members says; TOPICS may be re2:PATTERN or java:PATTERN
+ * copy    BOOTSTRAP FROM TO GROUP COUNT   copies COUNT records in transactions with their offsets, as Copy says
+ * committed BOOTSTRAP TOPIC COUNT      as consume, of committed records
  * admin   BOOTSTRAP TOPIC              creates, describes, grows, lists offsets, deletes; a line for each step
  * </pre>
  */
@@ -56,7 +58,9 @@ public final class Client {
             switch (args[0]) {
                 case "produce" -> produce(args[1], args[2], args[3]);
                 case "headers" -> headers(args[1], args[2]);
-                case "consume" -> consume(args[1], args[2], Integer.parseInt(args[3]));
+                case "consume" -> consume(consumer(args[1], "read_uncommitted"), args[2], Integer.parseInt(args[3]));
+                case "committed" -> consume(consumer(args[1], "read_committed"), args[2], Integer.parseInt(args[3]));
+                case "copy" -> new Copy(args[1], args[2], args[3], args[4], Integer.parseInt(args[5])).run();
                 case "times" -> times(args[1], args[2], Long.parseLong(args[3]));
                 case "admin" -> admin(args[1], args[2]);
                 case "members" -> new Members(args[1], args[2], args[3], List.of(args).subList(4, args.length)).run();
@@ -76,9 +80,10 @@ public final class Client {
         return new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer());
     }
 
-    private static KafkaConsumer<byte[], byte[]> consumer(String bootstrap) {
+    private static KafkaConsumer<byte[], byte[]> consumer(String bootstrap, String isolation) {
         Properties p = new Properties();
         p.put(ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, bootstrap);
+        p.put(ConsumerConfig.ISOLATION_LEVEL_CONFIG, isolation);
         return new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
@@ -113,9 +118,9 @@ public final class Client {
         return consumer.partitionsFor(topic).stream().map(i -> new TopicPartition(topic, i.partition())).toList();
     }
 
-    private static void consume(String bootstrap, String topic, int count) {
+    private static void consume(KafkaConsumer<byte[], byte[]> from, String topic, int count) {
         StringBuilder out = new StringBuilder();
-        try (KafkaConsumer<byte[], byte[]> consumer = consumer(bootstrap)) {
+        try (KafkaConsumer<byte[], byte[]> consumer = from) {
             List<TopicPartition> partitions = partitions(consumer, topic);
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
@@ -136,7 +141,7 @@ public final class Client {
     }
 
     private static void times(String bootstrap, String topic, long timestamp) {
-        try (KafkaConsumer<byte[], byte[]> consumer = consumer(bootstrap)) {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(bootstrap, "read_uncommitted")) {
             Map<TopicPartition, Long> asked = new TreeMap<>((a, b) -> a.partition() - b.partition());
             partitions(consumer, topic).forEach(tp -> asked.put(tp, timestamp));
             Map<TopicPartition, OffsetAndTimestamp> found = consumer.offsetsForTimes(asked);
