@@ -321,6 +321,11 @@ fn write_moment(text: &mut String, moment: &Moment) {
     let name = "pg_kafka_database_oldest_transaction_seconds";
     value(text, name, "gauge", "Age of the oldest transaction in the database.", database.oldest_transaction_seconds);
     value(text, "pg_kafka_segments", "gauge", "Segment tables of the log.", database.segments);
+    let name = "pg_kafka_groups";
+    head(text, name, "gauge", "Groups of the cluster, by state. States without any are left out.");
+    for (state, count) in &database.group_states {
+        let _ = writeln!(text, "{name}{{state=\"{state}\"}} {count}");
+    }
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {

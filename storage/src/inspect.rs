@@ -35,6 +35,21 @@ pub struct Pulse {
     pub oldest_transaction_seconds: f64,
     /// Number of segments.
     pub segments: i64,
+    /// Number of groups in each state that any is in.
+    pub group_states: Vec<(String, i64)>,
+}
+
+/// How far a group is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupLag {
+    /// The group.
+    pub group_id: String,
+    /// As Kafka's tools show it.
+    pub state: String,
+    /// Partitions that it has committed offsets of.
+    pub partitions: i64,
+    /// Records that it has not consumed in these, counted by their offsets.
+    pub lag: i64,
 }
 
 /// A transaction in progress.
@@ -95,6 +110,11 @@ const PULSE: &str = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8, 
      coalesce((select extract(epoch from clock_timestamp() - min(xact_start)) from pg_stat_activity \
          where datname = current_database() and pid <> pg_backend_pid()), 0)::float8, \
      (select count(*) from kafka.segments)";
+const GROUP_STATES: &str =
+    "select group_state, count(*) from kafka.groups group by group_state order by group_state";
+const GROUP_LAGS: &str = "select g.group_id, g.group_state, count(l.lag), coalesce(sum(l.lag), 0)::int8 \
+     from kafka.groups g left join kafka.consumer_lag l on l.group_id = g.group_id \
+     group by g.group_id, g.group_state order by 4 desc, 1";
 const SEGMENTS: &str = "select segment_id, lane_id, state = 'sealed', frozen_at is not null, moved_at is not null, \
      extract(epoch from now() - created_at)::float8, pg_table_size(to_regclass('kafka.' || table_name))::int8 \
      from kafka.segments order by segment_id";
@@ -142,12 +162,27 @@ impl Store {
     pub async fn pulse(&self) -> Result<Pulse> {
         let client = self.client().await?;
         let row = client.query_one(PULSE, &[]).await?;
+        let states = client.query(GROUP_STATES, &[]).await?;
         Ok(Pulse {
             wal_bytes: row.get(0),
             database_bytes: row.get(1),
             oldest_transaction_seconds: row.get(2),
             segments: row.get(3),
+            group_states: states.iter().map(|row| (row.get(0), row.get(1))).collect(),
         })
+    }
+
+    /// All groups, those that are furthest behind first.
+    pub async fn group_lags(&self) -> Result<Vec<GroupLag>> {
+        let client = self.client().await?;
+        let rows = client.query(GROUP_LAGS, &[]).await?;
+        let lag = |row: &Row| GroupLag {
+            group_id: row.get(0),
+            state: row.get(1),
+            partitions: row.get(2),
+            lag: row.get(3),
+        };
+        Ok(rows.iter().map(lag).collect())
     }
 
     /// All segments, by key.

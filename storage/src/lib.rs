@@ -37,7 +37,7 @@ pub use error::{Error, Outcome};
 pub use group_offsets::CommittedOffset;
 pub use group_writer::{GroupChange, GroupWrite, GroupWriter, OffsetWrite};
 pub use groups::{GroupRow, ListedGroup, MemberRow, ShardLease, ShardOwner};
-pub use inspect::{Health, OldTransaction, Pulse, SegmentPart, SegmentState};
+pub use inspect::{GroupLag, Health, OldTransaction, Pulse, SegmentPart, SegmentState};
 pub use lanes::{LaneLease, LaneState};
 pub use producers::{Checkpoint, TimeMark};
 pub use read::RunBytes;

@@ -2,9 +2,12 @@
 
 use std::io::Write;
 
-use storage::{SegmentState, Store};
+use storage::{GroupLag, SegmentState, Store};
 
 use super::{InspectError, human_bytes};
+
+/// How many groups are shown.
+const GROUPS_SHOWN: usize = 20;
 
 pub(super) async fn print(store: &Store, out: &mut (dyn Write + Send)) -> Result<(), InspectError> {
     let health = store.health().await?;
@@ -48,7 +51,21 @@ pub(super) async fn print(store: &Store, out: &mut (dyn Write + Send)) -> Result
             lane.lane_id, lane.epoch, lane.flush_seq, lane.records
         )?;
     }
+    print_groups(&store.group_lags().await?, out)?;
     print_segments(&segments, out)
+}
+
+/// Those that are furthest behind.
+fn print_groups(groups: &[GroupLag], out: &mut (dyn Write + Send)) -> Result<(), InspectError> {
+    writeln!(out, "\ngroups              {}", groups.len())?;
+    for group in groups.iter().take(GROUPS_SHOWN) {
+        writeln!(
+            out,
+            "  {}: {}, {} records behind in {} partitions",
+            group.group_id, group.state, group.lag, group.partitions
+        )?;
+    }
+    Ok(())
 }
 
 fn print_segments(

@@ -5,6 +5,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use tests::batch::NewBatch;
 use tests::librdkafka::produce;
 use tests::postgres::Postgres;
@@ -36,6 +40,27 @@ fn metric(text: &str, line: &str) -> f64 {
     found.parse().unwrap()
 }
 
+/// Commits an offset of partition 0 as nobody's member.
+fn commit(c: &mut Connection, group: &str, topic: &str, offset: i64) {
+    let request = OffsetCommitRequest {
+        group_id: group.into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: topic.into(),
+            partitions: vec![OffsetCommitRequestPartition {
+                committed_offset: offset,
+                committed_leader_epoch: -1,
+                ..OffsetCommitRequestPartition::default()
+            }],
+            ..OffsetCommitRequestTopic::default()
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    let answer = c.call(&request, 8);
+    let response: OffsetCommitResponse<'_> = answer.read();
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+}
+
 #[test]
 fn metrics_count_what_happens() {
     let port = tests::broker::free_port();
@@ -48,6 +73,7 @@ fn metrics_count_what_happens() {
     }
     assert_ne!(c.produce("nosuch", 0, &batch).error, 0);
     assert_eq!(c.fetch("a", 0, 0).error, 0);
+    commit(&mut c, "g", "a", 3);
     let (status, text) = page(port, "/metrics");
     assert_eq!(status, 200);
     let value = |line: &str| metric(&text, line);
@@ -75,6 +101,7 @@ fn metrics_count_what_happens() {
         (value("pg_kafka_connections"), value("pg_kafka_database_up")),
         (1.0, 1.0)
     );
+    assert_eq!(value("pg_kafka_groups{state=\"Empty\"}"), 1.0);
     assert!(value("pg_kafka_database_wal_bytes_total") > 0.0);
     assert!(value("pg_kafka_database_size_bytes") > 1_000_000.0);
     the_dashboard_shows_only_these(&text);
@@ -141,8 +168,11 @@ fn status_shows_the_broker_and_its_database() {
     let mut c = Connection::open(&broker);
     c.create_topic("a", 3);
     c.produce("a", 0, &NewBatch::of(&["x", "y"]).bytes());
+    commit(&mut c, "g", "a", 1);
     let said = pg_kafka(&broker, &["status"]).ok().text();
     for line in [
+        "groups              1",
+        "  g: Empty, 1 records behind in 1 partitions",
         "topics              1",
         "partitions          3",
         "lane 1              broker 1, epoch 1, 1 flushes, 2 records",

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use protocol::ErrorCode;
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
-use protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use protocol::messages::delete_topics_request::DeleteTopicState;
+use protocol::messages::{
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+};
 use tests::admin::{TOPIC, set};
 use tests::batch::{NewBatch, read_batches};
 use tests::java::kafka_tool;
@@ -77,6 +80,13 @@ fn begin(c: &mut Connection, topic: &str) -> i64 {
 
 fn end(c: &mut Connection, topic: &str) -> i64 {
     c.list_offset(topic, 0, -1).1
+}
+
+fn log_size(postgres: &Postgres) -> i64 {
+    let sizes = postgres.query(
+        "select coalesce(sum(pg_total_relation_size(('kafka.' || table_name)::regclass)), 0) from kafka.segments",
+    );
+    sizes[0].parse().unwrap()
 }
 
 fn wait_for_begin(c: &mut Connection, topic: &str, offset: i64) {
@@ -266,19 +276,13 @@ fn space_of_what_expired_is_returned() {
     for _ in 0..20 {
         c.produce("old", 0, &of_age(HOUR_MS, 1_000_000));
     }
-    let size = || -> i64 {
-        let sizes = postgres.query(
-            "select coalesce(sum(pg_total_relation_size(('kafka.' || table_name)::regclass)), 0) from kafka.segments",
-        );
-        sizes[0].parse().unwrap()
-    };
-    assert!(size() > 20_000_000);
+    assert!(log_size(&postgres) > 20_000_000);
     set(&mut c, (TOPIC, "old"), "retention.ms", "600000");
     wait_for_begin(&mut c, "old", 20);
     wait_for("the space", SOON, || {
         // The lane goes on in a new segment with a flush.
         c.produce("tick", 0, &of_age(0, 10));
-        (size() < 2_000_000).then_some(())
+        (log_size(&postgres) < 2_000_000).then_some(())
     });
     assert_eq!((begin(&mut c, "old"), end(&mut c, "old")), (20, 20));
     broker.kill();
@@ -291,4 +295,35 @@ fn space_of_what_expired_is_returned() {
         ErrorCode::OffsetOutOfRange as i16
     );
     assert_eq!(read_batches(&c.fetch("old", 0, 20).records).len(), 1);
+}
+
+/// `LARGE_TOPIC_MB` makes it larger.
+#[test]
+fn a_large_topic_is_deleted_at_once() {
+    let (postgres, broker) = quick();
+    let megabytes = std::env::var("LARGE_TOPIC_MB").map_or(30, |size| size.parse().unwrap());
+    let mut c = Connection::open(&broker);
+    c.create_topic("large", 1);
+    c.create_topic("tick", 1);
+    for _ in 0..megabytes {
+        c.produce("large", 0, &of_age(0, 1_000_000));
+    }
+    let started = std::time::Instant::now();
+    let request = DeleteTopicsRequest {
+        topics: vec![DeleteTopicState {
+            name: Some("large".into()),
+            ..DeleteTopicState::default()
+        }],
+        timeout_ms: 30_000,
+        ..DeleteTopicsRequest::default()
+    };
+    let answer = c.call(&request, 6);
+    let response: DeleteTopicsResponse<'_> = answer.read();
+    assert_eq!(response.responses[0].error_code, 0);
+    eprintln!("{megabytes} MB deleted in {:?}", started.elapsed());
+    wait_for("the space", SOON, || {
+        c.produce("tick", 0, &of_age(0, 10));
+        (log_size(&postgres) < 2_000_000).then_some(())
+    });
+    eprintln!("the space was free after {:?}", started.elapsed());
 }
