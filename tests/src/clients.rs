@@ -1,4 +1,4 @@
-//! Members of groups in other languages: `tests/clients/{node,python,go}`. What they need is fetched once.
+//! Members of groups and administrators in other languages: `tests/clients/{node,python,go}`. What they need is fetched once.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use crate::workspace;
 pub enum Language {
     /// kafkajs.
     Node,
-    /// aiokafka.
+    /// aiokafka, and kafka-python for administrators.
     Python,
     /// franz-go.
     Go,
@@ -20,23 +20,28 @@ pub enum Language {
 impl Language {
     /// Runs a member until its topic has been silent for a while; it prints "partition offset" of all it consumed.
     pub fn member(self, bootstrap: &str, topic: &str, group: &str) -> Finished {
-        let program = self.prepared();
-        let program = program.display().to_string();
-        let args = [bootstrap, topic, group];
+        self.run("members", &[bootstrap, topic, group])
+    }
+
+    /// Runs what an administrator does with a topic that is not there yet; a line for each step.
+    pub fn administrator(self, bootstrap: &str, topic: &str) -> Finished {
+        self.run("admin", &[bootstrap, topic])
+    }
+
+    fn run(self, program: &str, args: &[&str]) -> Finished {
+        let program = self.prepared(program).display().to_string();
         match self {
-            Self::Node => run(
-                "node",
-                "nodejs npm",
-                &[&[&*program][..], &args].concat(),
-                b"",
-            ),
+            Self::Node => {
+                let all = [&[&*program][..], args].concat();
+                run("node", "nodejs npm", &all, b"")
+            }
             Self::Python => {
                 let interpreter = self.dir().join("target/venv/bin/python");
                 let interpreter = interpreter.display().to_string();
-                let all = [&[&*program][..], &args].concat();
+                let all = [&[&*program][..], args].concat();
                 run(&interpreter, "python3-venv", &all, b"")
             }
-            Self::Go => run(&program, "golang", &args, b""),
+            Self::Go => run(&program, "golang", args, b""),
         }
     }
 
@@ -50,7 +55,7 @@ impl Language {
     }
 
     /// The program, with everything it needs in place.
-    fn prepared(self) -> PathBuf {
+    fn prepared(self, program: &str) -> PathBuf {
         static DONE: [OnceLock<()>; 3] = [const { OnceLock::new() }; 3];
         let dir = self.dir();
         DONE[self as usize].get_or_init(|| {
@@ -58,9 +63,9 @@ impl Language {
             locked(&dir.join("target/.lock"), || self.prepare());
         });
         match self {
-            Self::Node => dir.join("members.js"),
-            Self::Python => dir.join("members.py"),
-            Self::Go => dir.join("target/members"),
+            Self::Node => dir.join(program).with_extension("js"),
+            Self::Python => dir.join(program).with_extension("py"),
+            Self::Go => dir.join("target").join(program),
         }
     }
 
@@ -73,18 +78,22 @@ impl Language {
                 let args = ["ci", "--no-audit", "--no-fund", "--prefix", &text(".")];
                 run("npm", "npm", &args, b"").ok();
             }
-            Self::Python if dir.join("target/venv/.done").exists() => {}
             Self::Python => {
+                let wanted = std::fs::read(dir.join("requirements.txt")).expect("a list");
+                let done = dir.join("target/venv/.done");
+                if std::fs::read(&done).is_ok_and(|there| there == wanted) {
+                    return;
+                }
                 let venv = text("target/venv");
                 run("python3", "python3-venv", &["-m", "venv", &venv], b"").ok();
                 let pip = text("target/venv/bin/pip");
                 let args = ["install", "-q", "-r", &text("requirements.txt")];
                 run(&pip, "python3-venv", &args, b"").ok();
-                std::fs::write(dir.join("target/venv/.done"), "").expect("a mark of success");
+                std::fs::write(done, wanted).expect("a mark of success");
             }
             Self::Go => {
                 // Go has -C only since 1.20.
-                let script = "cd \"$0\" && exec go build -o target/members";
+                let script = "cd \"$0\" && go build -o target/members . && exec go build -o target/admin ./admin";
                 run("sh", "golang", &["-c", script, &text(".")], b"").ok();
             }
         }

@@ -1,6 +1,7 @@
 //! End-to-end tests: real clients against the real broker. One program, so that most tests share one broker.
 #![allow(clippy::unwrap_used, reason = "a test may fail by it")]
 
+mod administrators;
 mod answered;
 mod brokers;
 mod cluster;

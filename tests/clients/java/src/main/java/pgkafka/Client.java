@@ -48,6 +48,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * copy    BOOTSTRAP FROM TO GROUP COUNT   copies COUNT records in transactions with their offsets, as Copy says
  * committed BOOTSTRAP TOPIC COUNT      as consume, of committed records
  * admin   BOOTSTRAP TOPIC              creates, describes, grows, lists offsets, deletes; a line for each step
+ * administer BOOTSTRAP TOPIC           what the administrators of all languages do, in Administrator
  * </pre>
  */
 public final class Client {
@@ -63,6 +64,7 @@ public final class Client {
                 case "copy" -> new Copy(args[1], args[2], args[3], args[4], Integer.parseInt(args[5])).run();
                 case "times" -> times(args[1], args[2], Long.parseLong(args[3]));
                 case "admin" -> admin(args[1], args[2]);
+                case "administer" -> Administrator.run(args[1], args[2]);
                 case "members" -> new Members(args[1], args[2], args[3], List.of(args).subList(4, args.length)).run();
                 default -> throw new IllegalArgumentException("unknown subcommand " + args[0]);
             }
