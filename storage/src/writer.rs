@@ -252,6 +252,8 @@ impl LaneWriter {
                 self.segment.add(rows.table_bytes());
                 self.roll_if_full();
             }
+            // This attempt had the lane's row, so one that was in doubt before has ended without a commit.
+            Err(Error::NotCoordinator) => self.pending = None,
             Err(_) if !in_doubt => self.pending = None,
             Err(_) => {}
         }

@@ -256,7 +256,8 @@ fn place(partition: &Partition, batch: &PreparedBatch) -> Result<Place, AppendEr
     let base_offset = appender.next_offset;
     let mut event = None;
     if let Some(producer) = &batch.producer {
-        let producers = appender.producers.get_or_insert_default();
+        // The partition was lost and came back since its producers were asked for.
+        let producers = appender.producers.as_mut().ok_or(AppendError::NotLeader)?;
         match producers.check(producer) {
             Ok(Sequence::Next) => {
                 if producers.record(producer, base_offset) {
@@ -300,7 +301,7 @@ fn place_marker(
     let mut appender = partition.appender();
     let base_offset = appender.next_offset;
     let marker = transaction.marker();
-    let producers = appender.producers.get_or_insert_default();
+    let producers = appender.producers.as_mut().ok_or(EndError::NotLeader)?;
     producers.check_marker(&marker)?;
     let event = producers.end(&marker).map(|first_offset| {
         let aborted = (!transaction.is_commit).then_some(AbortedTransaction {

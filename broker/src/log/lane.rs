@@ -296,6 +296,8 @@ impl Lane {
             // The next leaders need not read what these say.
             let expiration_ms = self.config.producer_id_expiration_ms;
             save(&self.store, &checkpoints(&partitions, expiration_ms)).await;
+            // Now: the catalog may hear of the handover before this task does.
+            let epochs: Vec<i32> = partitions.iter().map(|p| p.leader_epoch() + 1).collect();
             let ids = partitions.iter().map(|partition| partition.id());
             let moves: Vec<(i32, i32)> = ids.zip(lanes.iter().copied()).collect();
             loop {
@@ -312,8 +314,7 @@ impl Lane {
                     }
                 }
             }
-            for (partition, node_id) in partitions.iter().zip(lanes) {
-                let epoch = partition.leader_epoch() + 1;
+            for ((partition, node_id), epoch) in partitions.iter().zip(lanes).zip(epochs) {
                 partition.follow(Leader { node_id, epoch });
             }
         }

@@ -3,8 +3,9 @@
 
 use tokio::time::Instant;
 
-use super::{BACKOFF_MAX, BACKOFF_MIN, FENCE, LANE_SESSION, LaneWriter, committed};
-use crate::error::describe;
+use super::{
+    ATTEMPT_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, FENCE, Failure, LANE_SESSION, LaneWriter, committed,
+};
 use crate::segments::{self, OpenSegment, Weigh};
 use crate::{Error, Outcome, Result, brokers, pool};
 
@@ -17,7 +18,11 @@ impl LaneWriter {
     pub async fn hand_over(&mut self, moves: &[(i32, i32)], deadline: Instant) -> Result<()> {
         let mut backoff = BACKOFF_MIN;
         loop {
-            let error = match self.try_hand_over(moves).await {
+            let give_up = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
+            let attempt = tokio::time::timeout_at(give_up, self.try_hand_over(moves)).await;
+            let error = match attempt
+                .unwrap_or_else(|_| Err(Error::unavailable(Outcome::Unknown, "no answer in time")))
+            {
                 Ok(segment_id) => {
                     self.is_handing_over = false;
                     self.lease.flush_seq += 1;
@@ -49,7 +54,6 @@ impl LaneWriter {
         if self.is_handing_over && committed(&connection.client, lease).await? {
             return self.made_by_handover(&connection.client).await;
         }
-        self.is_handing_over = false;
         let transaction = connection.client.transaction().await?;
         let fence = [
             &lease.lane_id as &(dyn tokio_postgres::types::ToSql + Sync),
@@ -58,19 +62,25 @@ impl LaneWriter {
             &0i64,
         ];
         if transaction.execute(FENCE, &fence).await? == 0 {
+            transaction.rollback().await?;
+            // Ours if it was in doubt: the former session committed while this one waited for the row.
+            if self.is_handing_over && committed(&connection.client, lease).await? {
+                return self.made_by_handover(&connection.client).await;
+            }
             return Err(lease.fenced());
         }
         segments::seal_all(&transaction, lease.lane_id, Weigh::Later).await?;
         let segment_id = segments::fresh(&transaction, lease.lane_id).await?;
         brokers::move_partitions(&transaction, lease.lane_id, moves).await?;
-        self.is_handing_over = true;
+        // An attempt in doubt may still be committed when this one fails, so the doubt stays until one of them is known to be.
+        let was_in_doubt = std::mem::replace(&mut self.is_handing_over, true);
         match transaction.commit().await {
             Ok(()) => Ok(segment_id),
-            Err(error) if error.code().is_some() => {
-                self.is_handing_over = false;
-                Err(Error::from(error))
+            Err(error) => {
+                let failure = Failure::at_commit(error);
+                self.is_handing_over = was_in_doubt || failure.in_doubt;
+                Err(failure.error)
             }
-            Err(error) => Err(Error::unavailable(Outcome::Unknown, describe(&error))),
         }
     }
 

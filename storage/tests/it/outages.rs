@@ -74,6 +74,33 @@ async fn commit_whose_answer_is_lost_is_recognised() {
     }
 }
 
+/// The answer is lost after the commit, or the commit comes while the handover is sent again and waits for the row.
+#[tokio::test]
+async fn handover_whose_answer_is_lost_is_recognised() {
+    for wire in [Wire::CommitAnswerLost, Wire::CommitLate] {
+        let mut wired = Wired::new().await;
+        let sql = wired.test.sql().await;
+        let open = "select from kafka.segments where state = 'open'";
+        until("a segment made ahead, which is a commit too", async || {
+            sql.query(open, &[]).await.unwrap().len() == 2
+        })
+        .await;
+        wired.proxy.set(wire);
+        let moves = [(wired.part, 7)];
+        wired.writer.hand_over(&moves, soon()).await.unwrap();
+        assert!(wired.proxy.has_cut());
+        assert_eq!(wired.writer.lease().flush_seq, 2);
+        let topics = wired.test.store.load_topics().await.unwrap();
+        let row = topics[0].partitions[0];
+        assert_eq!((row.lane, row.leader_epoch), (7, 1));
+        let other = topic(&wired.test.store, "other", 1).await.partitions[0].id;
+        let flush = [run(other, 0, 1, 10)];
+        wired.writer.flush(&flush, soon()).await.unwrap();
+        assert_eq!(wired.writer.lease().flush_seq, 3);
+        assert_eq!(wired.stored_bases().await, [0]);
+    }
+}
+
 #[tokio::test]
 async fn transaction_cut_before_its_commit_is_sent_again() {
     let mut wired = Wired::new().await;

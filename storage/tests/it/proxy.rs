@@ -13,6 +13,8 @@ pub(crate) enum Wire {
     AnswersLost,
     /// The same from the request on that ends in `commit`.
     CommitAnswerLost,
+    /// From the request on that ends in `commit` the client hears nothing more; that request arrives half a second later.
+    CommitLate,
     /// Nothing arrives and nothing is closed.
     Hung,
     /// Connections are closed at once.
@@ -80,7 +82,7 @@ async fn forward(client: UnixStream, server: UnixStream, state: Arc<watch::Sende
                 wire.changed().await.unwrap();
                 continue;
             }
-            Wire::Whole | Wire::AnswersLost | Wire::CommitAnswerLost => {}
+            Wire::Whole | Wire::AnswersLost | Wire::CommitAnswerLost | Wire::CommitLate => {}
         }
         let silence = async {
             match lost {
@@ -91,7 +93,16 @@ async fn forward(client: UnixStream, server: UnixStream, state: Arc<watch::Sende
         tokio::select! {
             read = from_client.read(&mut request) => match read {
                 Ok(count) if count > 0 => {
-                    losing |= now == Wire::CommitAnswerLost && request[..count].ends_with(b"commit\0");
+                    let is_commit = request[..count].to_ascii_lowercase().ends_with(b"commit\0");
+                    losing |= now == Wire::CommitAnswerLost && is_commit;
+                    if now == Wire::CommitLate && is_commit {
+                        drop((from_client, to_client));
+                        state.send_replace(Wire::Whole);
+                        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                        to_server.write_all(&request[..count]).await.unwrap();
+                        let _ = from_server.read(&mut answer).await;
+                        return;
+                    }
                     to_server.write_all(&request[..count]).await.unwrap();
                 }
                 _ => return,
