@@ -2,11 +2,11 @@
 //! shares partitions and coordinators out with the living. What decides is in the database; this is who acts on it, and when.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use protocol::ErrorCode;
-use storage::{BrokerRow, LaneLoad, Registration, ShardOwner, Store};
+use storage::{BrokerRow, LaneLoad, Registration, ShardLease, ShardOwner, Store};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     me: Registration,
     heartbeat_every: Duration,
     view: RwLock<Arc<View>>,
+    /// Others are not judged before this time: this broker has not seen the database for a while, and they may not have either.
+    judge_at: Mutex<Instant>,
     expelled: watch::Sender<bool>,
 }
 
@@ -84,12 +86,9 @@ impl View {
 /// What the broker does from time to time, and when it did so last.
 #[derive(Debug)]
 struct Rounds {
-    /// When the last heartbeat was.
-    heartbeat_at: Instant,
     /// When orphaned lanes were looked for.
     orphans_at: Option<Instant>,
-    /// Others are not judged before this time: this broker has not seen the database for a while, and they may not have either.
-    judge_at: Instant,
+    /// Whether the last round failed.
     is_blind: bool,
     /// Node ids seen last.
     known: HashSet<i32>,
@@ -111,6 +110,7 @@ impl Cluster {
             me,
             heartbeat_every,
             view: RwLock::default(),
+            judge_at: Mutex::new(Instant::now()),
             expelled: watch::channel(false).0,
         });
         cluster.look().await?;
@@ -168,18 +168,50 @@ impl Cluster {
         Ok(())
     }
 
-    /// Lives in the cluster until `leaving` is cancelled, or the broker is out of it.
+    /// Tells that the broker lives, for as long as it is in the cluster.
+    pub(crate) async fn beat(self: Arc<Self>) {
+        let mut heart = self.store.heart(self.me.node_id, self.me.incarnation);
+        let patience = (self.me.session_timeout / 2).max(self.heartbeat_every);
+        let mut is_blind = false;
+        loop {
+            tokio::time::sleep(self.heartbeat_every).await;
+            match heart.beat(patience).await {
+                Ok(false) => {
+                    self.expelled.send_replace(true);
+                    return;
+                }
+                Ok(true) if !is_blind => {}
+                // While this one is not heard, the others may not be either.
+                Ok(true) => {
+                    is_blind = false;
+                    self.judge_later();
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a heartbeat was not heard");
+                    is_blind = true;
+                    self.judge_later();
+                }
+            }
+        }
+    }
+
+    fn judge_later(&self) {
+        *self.judge_at() = Instant::now() + self.me.session_timeout;
+    }
+
+    fn judge_at(&self) -> MutexGuard<'_, Instant> {
+        self.judge_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes part in the cluster until `leaving` is cancelled.
     pub(crate) async fn run(
         self: Arc<Self>,
         catalog: Arc<Catalog>,
         groups: Arc<Groups>,
         leaving: CancellationToken,
     ) {
-        let now = Instant::now();
         let mut rounds = Rounds {
-            heartbeat_at: now,
             orphans_at: None,
-            judge_at: now,
             is_blind: false,
             known: HashSet::from([self.me.node_id]),
             is_uneven: false,
@@ -191,11 +223,7 @@ impl Cluster {
                 () = tokio::time::sleep(LOOK_EVERY.min(self.heartbeat_every)) => {}
             }
             match self.round(&mut rounds, &catalog, &groups).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.expelled.send_replace(true);
-                    return;
-                }
+                Ok(()) => rounds.is_blind = false,
                 Err(error) => {
                     if !rounds.is_blind {
                         tracing::warn!(%error, "the cluster cannot be seen");
@@ -206,28 +234,17 @@ impl Cluster {
         }
     }
 
-    /// False if this broker is not in the cluster any more.
     async fn round(
         &self,
         rounds: &mut Rounds,
         catalog: &Arc<Catalog>,
         groups: &Arc<Groups>,
-    ) -> Result<bool, storage::Error> {
-        if rounds.is_blind || rounds.heartbeat_at.elapsed() >= self.heartbeat_every {
-            let is_in = self.store.heartbeat(self.me.node_id, self.me.incarnation);
-            if !is_in.await? {
-                return Ok(false);
-            }
-            rounds.heartbeat_at = Instant::now();
-        }
-        if std::mem::take(&mut rounds.is_blind) {
-            rounds.judge_at = Instant::now() + self.me.session_timeout;
-        }
+    ) -> Result<(), storage::Error> {
         let has_dead = self.look().await?;
         let is_time = rounds
             .orphans_at
             .is_none_or(|at| at.elapsed() >= ORPHANS_EVERY);
-        if (has_dead || is_time) && Instant::now() >= rounds.judge_at {
+        if (has_dead || is_time) && Instant::now() >= *self.judge_at() {
             self.take_over_orphans().await?;
             rounds.orphans_at = Some(Instant::now());
         }
@@ -239,8 +256,7 @@ impl Cluster {
             self.share_partitions(catalog).await?;
             rounds.is_uneven = false;
         }
-        self.fulfil_wishes(catalog).await?;
-        Ok(true)
+        self.fulfil_wishes(catalog).await
     }
 
     /// Sees who is there; true if somebody is dead.
@@ -258,6 +274,11 @@ impl Cluster {
         Ok(has_dead)
     }
 
+    /// Whether a shard is this broker's by what is stored.
+    fn has(&self, shard: &ShardOwner) -> bool {
+        shard.owner == Some(self.me.incarnation)
+    }
+
     /// Lets go of shards that another broker is to have, and claims those that this one is to have and nobody has.
     async fn share_shards(&self, groups: &Arc<Groups>) -> Result<(), storage::Error> {
         let view = self.view();
@@ -265,10 +286,9 @@ impl Cluster {
         let (mut given_up, mut wanted) = (Vec::new(), Vec::new());
         for shard in &view.shards {
             let number = shard.lease.shard;
-            let is_mine = groups.has_shard(number);
             match chosen(number, &nodes) == Some(self.me.node_id) {
-                true if !is_mine => wanted.push(number),
-                false if is_mine => given_up.push(number),
+                true if !groups.has_shard(number) => wanted.push(number),
+                false if self.has(shard) => given_up.push(shard.lease),
                 _ => {}
             }
         }
@@ -337,7 +357,9 @@ impl Cluster {
         }
         self.store.note_stopping(node_id, incarnation).await?;
         self.look().await?;
-        let mine: Vec<i32> = groups.shards();
+        let view = self.view();
+        let mine = view.shards.iter().filter(|shard| self.has(shard));
+        let mine: Vec<ShardLease> = mine.map(|shard| shard.lease).collect();
         groups.give_up(&mine).await?;
         let mut loads = self.store.lane_loads().await?;
         let mut moves = Vec::new();

@@ -130,15 +130,16 @@ impl Groups {
     }
 
     /// Coordinates the groups of these shards no longer, and lets other brokers claim them.
-    pub(crate) async fn give_up(&self, shards: &[i32]) -> Result<(), storage::Error> {
-        let given_up: Vec<ShardLease> = {
+    pub(crate) async fn give_up(&self, given_up: &[ShardLease]) -> Result<(), storage::Error> {
+        {
             let mut own = self.leases_mut();
-            let places = shards
-                .iter()
-                .filter_map(|shard| usize::try_from(*shard).ok());
-            let slots = places.filter_map(|place| own.get_mut(place)?.take());
-            slots.collect()
-        };
+            for lease in given_up {
+                let place = usize::try_from(lease.shard).ok();
+                if let Some(slot) = place.and_then(|place| own.get_mut(place)) {
+                    *slot = None;
+                }
+            }
+        }
         self.tasks().retain(|group_id, task| {
             let is_kept = self.lease(group_id).is_some();
             if !is_kept {
@@ -146,7 +147,7 @@ impl Groups {
             }
             is_kept
         });
-        self.store.release_group_shards(&given_up).await
+        self.store.release_group_shards(given_up).await
     }
 
     pub(crate) fn has_shard(&self, shard: i32) -> bool {
@@ -157,12 +158,6 @@ impl Groups {
     /// The shards that this broker has, and by what right.
     pub(crate) fn shard_leases(&self) -> Vec<ShardLease> {
         self.leases().iter().flatten().copied().collect()
-    }
-
-    /// The shards that this broker has.
-    pub(crate) fn shards(&self) -> Vec<i32> {
-        let leases = self.leases();
-        leases.iter().flatten().map(|lease| lease.shard).collect()
     }
 
     /// Asks a group and waits for its answer. An error says that the group could not be asked.

@@ -281,6 +281,7 @@ impl Joined {
             Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
         cluster.begin(&groups).await?;
         let (ours, theirs) = (cluster.clone(), (catalog.clone(), groups.clone()));
+        tasks.spawn(ours.clone().beat());
         tasks.spawn(ours.run(theirs.0, theirs.1, leaving.clone()));
         tasks.spawn(groups.clone().expire_offsets(&config));
         let interval = Duration::from_millis(config.log_retention_check_interval_ms);

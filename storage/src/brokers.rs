@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
+use crate::pool::{self, Connection};
 use crate::segments::{self, Weigh};
-use crate::{Result, Store, pool};
+use crate::{Error, Outcome, Result, Store};
 
 /// What a broker tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,46 @@ pub struct Takeover {
     pub partitions: usize,
     /// The lanes they went to.
     pub lanes: Vec<i32>,
+}
+
+/// Sends heartbeats over a connection of its own, so that none waits for other work.
+#[derive(Debug)]
+pub struct Heart {
+    store: Store,
+    node_id: i32,
+    incarnation: Uuid,
+    connection: Option<Connection>,
+}
+
+impl Heart {
+    /// Says that the broker lives; false if it is not in the cluster any more. `Unavailable` if the database did not answer
+    /// within `patience`.
+    pub async fn beat(&mut self, patience: Duration) -> Result<bool> {
+        let connection = self.connection.take();
+        let beating = async {
+            let connection = match connection {
+                Some(connection) => connection,
+                None => {
+                    let connection = pool::connect(&self.store.inner.connect).await?;
+                    // A heartbeat that is lost with the server is missed by nobody.
+                    let relaxed = "set synchronous_commit = off";
+                    connection.client.batch_execute(relaxed).await?;
+                    connection
+                }
+            };
+            let own: [&(dyn ToSql + Sync); 2] = [&self.node_id, &self.incarnation];
+            let rows = connection.client.execute(HEARTBEAT, &own).await?;
+            Ok((rows == 1, connection))
+        };
+        let beaten: Result<(bool, Connection)> = match tokio::time::timeout(patience, beating).await
+        {
+            Ok(beaten) => beaten,
+            Err(_) => Err(Error::unavailable(Outcome::Unknown, "no answer in time")),
+        };
+        let (is_in, connection) = beaten?;
+        self.connection = Some(connection);
+        Ok(is_in)
+    }
 }
 
 /// True in a row of `kafka.brokers` that lives.
@@ -134,14 +176,15 @@ impl Store {
         Ok(row.get(0))
     }
 
-    /// Says that a broker lives; false if it is not in the cluster any more.
-    pub async fn heartbeat(&self, node_id: i32, incarnation: Uuid) -> Result<bool> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(HEARTBEAT).await?;
-        let rows = client
-            .execute(&statement, &[&node_id, &incarnation])
-            .await?;
-        Ok(rows == 1)
+    /// What sends the heartbeats of a broker.
+    #[must_use]
+    pub fn heart(&self, node_id: i32, incarnation: Uuid) -> Heart {
+        Heart {
+            store: self.clone(),
+            node_id,
+            incarnation,
+            connection: None,
+        }
     }
 
     /// Says that a broker takes nothing more.

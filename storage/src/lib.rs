@@ -28,7 +28,7 @@ mod topics;
 mod transactions;
 mod writer;
 
-pub use brokers::{BrokerRow, LaneLoad, Registration, Takeover, session_name};
+pub use brokers::{BrokerRow, Heart, LaneLoad, Registration, Takeover, session_name};
 pub use changes::{Change, Changes};
 pub use compaction::{
     CleanSegment, Cleanable, LaneCleaner, PlacedRun, Replacement, Stretch, StretchReader,

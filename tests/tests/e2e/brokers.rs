@@ -255,6 +255,7 @@ fn of_two_brokers_with_one_number_the_first_ends() {
     let postgres = Postgres::start();
     let url = postgres.url();
     let mut first = Broker::start_with(&["--database-url", &url]);
+    assert!(first.is_ready_or_ended(), "it is in the cluster");
     let second = Broker::start_with(&["--database-url", &url]);
     let status = first.wait_for_end();
     assert!(!status.success());
