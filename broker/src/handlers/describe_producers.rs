@@ -1,4 +1,4 @@
-//! DescribeProducers (key 61), v0: the idempotent and transactional producers that partitions remember (KIP-664).
+//! DescribeProducers (key 61), v0-v0: the idempotent and transactional producers that partitions remember (KIP-664).
 
 use protocol::ErrorCode;
 use protocol::messages::describe_producers_response::{

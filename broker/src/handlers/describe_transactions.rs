@@ -1,4 +1,4 @@
-//! DescribeTransactions (key 65), v0: the state of transactional ids (KIP-664).
+//! DescribeTransactions (key 65), v0-v0: the state of transactional ids (KIP-664).
 
 use std::collections::BTreeMap;
 
