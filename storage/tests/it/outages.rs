@@ -5,8 +5,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use rustix::process::{Pid, Signal, kill_process};
 use storage::embedded::Embedded;
-use storage::{Error, LaneWriter, Outcome, Store};
+use storage::{Error, FlushChanges, LaneWriter, Outcome, Store, TransactionWrite};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::fixture::{
     TestStore, config, data_dir, postmaster_pid, read_all, run, small_server, soon, stored, topic,
@@ -149,6 +150,40 @@ async fn flush_in_doubt_takes_only_itself_again() {
         assert_eq!(wired.stored_bases().await, [0, 1, 2]);
         assert_eq!(wired.writer.lease().flush_seq, 3);
     }
+}
+
+#[tokio::test]
+async fn flush_in_doubt_whose_coordinator_is_another_is_settled() {
+    let mut wired = Wired::new().await;
+    let store = &wired.test.store;
+    let leases = store.claim_group_shards(Uuid::new_v4(), None).await;
+    let changes = FlushChanges {
+        transactions: vec![TransactionWrite {
+            transactional_id: "id".to_owned(),
+            lease: leases.unwrap()[0],
+            row: None,
+            partitions: Vec::new(),
+            groups: Vec::new(),
+            offsets: Vec::new(),
+            end: None,
+        }],
+        aborted: Vec::new(),
+    };
+    let flush = [run(wired.part, 1, 1, 10)];
+    wired.proxy.set(Wire::Hung);
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let error = wired.writer.flush_with(&flush, &changes, deadline).await;
+    assert!(matches!(error, Err(Error::Unavailable { .. })), "{error:?}");
+    store
+        .claim_group_shards(Uuid::new_v4(), None)
+        .await
+        .unwrap();
+    wired.proxy.set(Wire::Whole);
+    let error = wired.writer.flush_with(&flush, &changes, soon()).await;
+    assert!(matches!(error, Err(Error::NotCoordinator)), "{error:?}");
+    let other = [run(wired.part, 1, 1, 20)];
+    wired.writer.flush(&other, soon()).await.unwrap();
+    assert_eq!(wired.stored_bases().await, [0, 1]);
 }
 
 #[tokio::test]
