@@ -76,15 +76,12 @@ pub(super) async fn save(store: &Store, checkpoints: &[Checkpoint]) {
     }
 }
 
-/// What a partition's log says of its producers, its largest timestamp and its size, as of `end_offset`.
+/// What a partition's log says of its producers, its largest timestamp and its size.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) producers: Producers,
     pub(super) max_timestamp_ms: i64,
     pub(super) transactions: PartitionTransactions,
-    pub(super) end_offset: i64,
-    /// Where the last checkpoint is.
-    pub(super) checkpoint_offset: i64,
     /// Bytes of all batches ever appended.
     pub(super) bytes: u64,
     /// The same at the last checkpoint.
@@ -94,17 +91,6 @@ pub(super) struct Loaded {
 impl Loaded {
     pub(super) fn growth(&self) -> Growth {
         Growth::of_log(self.bytes, self.bytes_marked, super::now_ms())
-    }
-
-    /// To be saved, if there is anything new in it.
-    pub(super) fn checkpoint(&self, part: i32) -> Option<Checkpoint> {
-        (self.end_offset > self.checkpoint_offset).then(|| Checkpoint {
-            part,
-            end_offset: self.end_offset,
-            producers: self.producers.to_snapshot(),
-            max_timestamp_ms: self.max_timestamp_ms,
-            bytes: i64::try_from(self.bytes).unwrap_or(i64::MAX),
-        })
     }
 }
 
@@ -117,12 +103,11 @@ pub(super) async fn load(store: &Store, partition: &Partition) -> Result<Loaded,
     });
     let (from_offset, mut max_timestamp_ms, bytes_marked, mut producers) =
         saved.unwrap_or((0, -1, 0, Producers::default()));
-    let (mut bytes, mut end_offset) = (bytes_marked, from_offset);
+    let mut bytes = bytes_marked;
     let now_ms = super::now_ms();
     let mut remember = |batch: &RecordBatch<'_>| {
         if batch.base_offset >= from_offset {
             bytes += batch.bytes().len() as u64;
-            end_offset = batch.last_offset() + 1;
             max_timestamp_ms = max_timestamp_ms.max(batch.max_timestamp);
             if batch.is_control() {
                 if let Some(marker) = transactions::marker_of(batch, now_ms)? {
@@ -143,8 +128,6 @@ pub(super) async fn load(store: &Store, partition: &Partition) -> Result<Loaded,
         transactions: PartitionTransactions::new(producers.open_transactions(), aborted),
         producers,
         max_timestamp_ms,
-        end_offset,
-        checkpoint_offset: from_offset,
         bytes,
         bytes_marked,
     })

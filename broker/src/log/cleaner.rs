@@ -13,7 +13,6 @@ use protocol::records::Batches;
 use storage::{CleanSegment, Cleanable, LaneCleaner, Replacement, Store, Stretch};
 use tokio::time::Instant;
 
-use super::checkpoint::load;
 use super::compact::{CleanError, Filter, KeyMap, Rules};
 use super::runs::{Joiner, add_runs, filter_runs};
 use super::{Log, Partition, ReadError, TopicSettings};
@@ -339,11 +338,10 @@ impl Cleaner {
         partition: &Arc<Partition>,
     ) -> Result<HashMap<i64, i64>, Failure> {
         let oldest_ms = super::now_ms() - self.producer_id_expiration_ms;
-        if let Some(producers) = &partition.appender().producers {
-            return Ok(producers.last_batches(oldest_ms));
-        }
-        let loaded = load(&self.store, partition).await?;
-        Ok(loaded.producers.last_batches(oldest_ms))
+        partition.load().await?;
+        let appender = partition.appender();
+        let producers = appender.producers.as_ref();
+        Ok(producers.map_or_else(HashMap::new, |producers| producers.last_batches(oldest_ms)))
     }
 }
 

@@ -17,8 +17,6 @@ pub(crate) struct Mark {
 /// What was appended so far, and since the last mark.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
-    /// Whether the other fields are those of the whole log. They are not before it was looked at.
-    pub(crate) is_known: bool,
     /// Bytes of all batches ever appended.
     pub(crate) bytes: u64,
     /// The same at the last mark.
@@ -33,7 +31,6 @@ impl Growth {
     /// The log has `bytes`, and a mark where it had `bytes_marked`.
     pub(crate) fn of_log(bytes: u64, bytes_marked: u64, now_ms: i64) -> Self {
         Self {
-            is_known: true,
             bytes,
             bytes_marked,
             unmarked_since_ms: (bytes > bytes_marked).then_some(now_ms),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use storage::Expiry;
 
-use super::checkpoint::{checkpoint_of, load, save};
+use super::checkpoint::{checkpoint_of, save};
 use super::{Log, Partition, ReadError, TopicSettings};
 
 /// Why records were not deleted.
@@ -80,15 +80,18 @@ impl Log {
             let is_limited = settings.retention_ms >= 0 || settings.retention_bytes >= 0;
             if !settings.deleted
                 || !is_limited
-                || offsets.log_start_offset >= offsets.last_stable_offset
+                || offsets.log_start_offset >= offsets.high_watermark
             {
                 continue;
             }
-            if let Err(error) = self.look_at(&partition).await {
-                let (topic, index) = (partition.topic(), partition.index());
-                tracing::warn!(topic, partition = index, %error, "cannot look for expired records");
-                continue;
-            }
+            let offsets = match partition.stable_offsets().await {
+                Ok(offsets) => offsets,
+                Err(error) => {
+                    let (topic, index) = (partition.topic(), partition.index());
+                    tracing::warn!(topic, partition = index, %error, "cannot look for expired records");
+                    continue;
+                }
+            };
             if all_are_older(&partition, &settings, now_ms) {
                 cuts.push((partition, offsets.last_stable_offset));
             } else {
@@ -140,44 +143,18 @@ impl Log {
     /// Saves the state of the producers: what it is made of may be gone at the next start.
     async fn cover(&self, partition: &Arc<Partition>) -> Result<(), ReadError> {
         let expiration_ms = self.config.producer_id_expiration_ms;
+        partition.load().await?;
         let checkpoint = {
             let mut appender = partition.appender();
-            match (&appender.producers, partition.offsets().high_watermark) {
-                (Some(_), end_offset) if end_offset == appender.next_offset => {
-                    Some(checkpoint_of(partition, &mut appender, expiration_ms))
-                }
-                (Some(_), _) => {
-                    // The lane makes one after the flush that is under way.
-                    appender.unsaved_bytes =
-                        appender.unsaved_bytes.max(self.config.checkpoint_bytes);
-                    Some(None)
-                }
-                (None, _) => None,
+            if partition.offsets().high_watermark == appender.next_offset {
+                checkpoint_of(partition, &mut appender, expiration_ms)
+            } else {
+                // The lane makes one after the flush that is under way.
+                appender.unsaved_bytes = appender.unsaved_bytes.max(self.config.checkpoint_bytes);
+                None
             }
         };
-        let checkpoint = match checkpoint {
-            Some(checkpoint) => checkpoint,
-            None => load(&self.store, partition)
-                .await?
-                .checkpoint(partition.id()),
-        };
         save(&self.store, checkpoint.as_slice()).await;
-        Ok(())
-    }
-
-    /// Learns how much there is of a partition that was not appended to since the start.
-    async fn look_at(&self, partition: &Arc<Partition>) -> Result<(), ReadError> {
-        if partition.appender().growth.is_known {
-            return Ok(());
-        }
-        let loaded = load(&self.store, partition).await?;
-        save(&self.store, loaded.checkpoint(partition.id()).as_slice()).await;
-        let mut appender = partition.appender();
-        // The lane may have begun to append, and knows better.
-        if !appender.growth.is_known && appender.next_offset <= loaded.end_offset {
-            appender.max_timestamp_ms = loaded.max_timestamp_ms;
-            appender.growth = loaded.growth();
-        }
         Ok(())
     }
 }
@@ -185,7 +162,6 @@ impl Log {
 fn all_are_older(partition: &Partition, settings: &TopicSettings, now_ms: i64) -> bool {
     let appender = partition.appender();
     settings.retention_ms >= 0
-        && appender.growth.is_known
         && appender.max_timestamp_ms >= 0
         && appender.max_timestamp_ms < now_ms.saturating_sub(settings.retention_ms)
 }
@@ -193,7 +169,6 @@ fn all_are_older(partition: &Partition, settings: &TopicSettings, now_ms: i64) -
 fn expiry(partition: &Partition, settings: &TopicSettings, now_ms: i64) -> Expiry {
     let appender = partition.appender();
     let bytes = i64::try_from(appender.growth.bytes).unwrap_or(i64::MAX);
-    let is_known = appender.growth.is_known;
     Expiry {
         part: partition.id(),
         older_than_ms: match settings.retention_ms {
@@ -202,7 +177,6 @@ fn expiry(partition: &Partition, settings: &TopicSettings, now_ms: i64) -> Expir
         },
         bytes_below: match settings.retention_bytes {
             ..0 => -1,
-            _ if !is_known => -1,
             retention_bytes => (bytes - retention_bytes).max(-1),
         },
     }
