@@ -53,7 +53,7 @@ impl Entry {
     /// The first of its partitions that must be loaded before anything can be done.
     fn unloaded(&self) -> Option<&Arc<Partition>> {
         let is_unloaded = |partition: &Arc<Partition>| {
-            partition.is_led() && !partition.is_loaded() && !partition.is_closed()
+            !partition.is_loaded() && partition.is_led() && !partition.is_closed()
         };
         match self {
             Self::Append(append) => Some(&append.partition).filter(|one| is_unloaded(one)),

@@ -16,3 +16,4 @@ mod settings;
 mod sql;
 mod sql_topics;
 mod topics;
+mod transactions;

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
         record_bytes: usize,
         partitions: i32,
     },
+    /// librdkafka's transactional producer: so many records of 100 bytes, then a commit, over and over.
+    Transactions { records: usize },
     /// librdkafka's consumer at its defaults.
     ClientConsume { record_bytes: usize },
 }
@@ -110,6 +112,8 @@ const LOADS: &[(&str, Kind)] = &[
     ("librdkafka produce, 100 B, 1 partition", Kind::ClientProduce { record_bytes: 100, partitions: 1 }),
     ("librdkafka produce, 100 B, 6 partitions", Kind::ClientProduce { record_bytes: 100, partitions: 6 }),
     ("librdkafka produce, 1 KiB, 1 partition", Kind::ClientProduce { record_bytes: 1 << 10, partitions: 1 }),
+    ("librdkafka transactions of 100 records of 100 B", Kind::Transactions { records: 100 }),
+    ("librdkafka transactions of 10,000 records of 100 B", Kind::Transactions { records: 10_000 }),
     ("librdkafka consume, 100 B", Kind::ClientConsume { record_bytes: 100 }),
     ("librdkafka consume, 1 KiB", Kind::ClientConsume { record_bytes: 1 << 10 }),
 ];
@@ -154,6 +158,9 @@ impl Load {
                 },
                 _,
             ) => rdkafka_client::produce(port, record_bytes, partitions, seconds),
+            (Kind::Transactions { records }, _) => {
+                rdkafka_client::transactions(port, records, seconds)
+            }
             (Kind::ClientConsume { .. }, Some(topic)) => rdkafka_client::consume(port, topic),
             (_, None) => unreachable!("prepared by `prepare`"),
         }

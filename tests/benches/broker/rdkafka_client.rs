@@ -70,6 +70,46 @@ pub(crate) fn produce(port: u16, record_bytes: usize, partitions: i32, length: D
     }
 }
 
+/// Commits transactions of so many records for so long.
+pub(crate) fn transactions(port: u16, records_each: usize, length: Duration) -> Sample {
+    let topic = fresh_topic("transactions");
+    Connection::to_port(port).create_topic(&topic, 1);
+    let producer: BaseProducer = client(
+        &format!("127.0.0.1:{port}"),
+        &[
+            ("transactional.id", &topic),
+            ("delivery.report.only.error", "true"),
+            ("linger.ms", "0"),
+        ],
+    );
+    producer.init_transactions(LIMIT).expect("a producer id");
+    let values = values(1_000, 100);
+    let start = Instant::now();
+    let (mut count, mut latencies) = (0, Vec::new());
+    while start.elapsed() < length {
+        let begun = Instant::now();
+        producer.begin_transaction().expect("a transaction");
+        for value in values.iter().cycle().take(records_each) {
+            let record = BaseRecord::<(), [u8]>::to(&topic)
+                .partition(0)
+                .payload(value);
+            producer.send(record).expect("room for a record");
+        }
+        producer.commit_transaction(LIMIT).expect("a commit");
+        latencies.push(begun.elapsed());
+        count += 1;
+    }
+    let records = count * records_each as u64;
+    Sample {
+        seconds: start.elapsed().as_secs_f64(),
+        batches: count,
+        records,
+        bytes: records * 100,
+        ..Sample::default()
+    }
+    .with_latencies(latencies)
+}
+
 /// Consumes a topic of one partition from its start to its end.
 pub(crate) fn consume(port: u16, topic: &str) -> Sample {
     let end = Connection::to_port(port).list_offset(topic, 0, -1).1;

@@ -28,7 +28,9 @@ impl Row {
             Kind::Produce(_) | Kind::FetchTail { .. } | Kind::FetchCold { .. } => Unit::Megabytes,
             Kind::EndToEnd { .. } => Unit::Latency,
             Kind::IdlePolls { .. } => Unit::Cpu,
-            Kind::ClientProduce { .. } | Kind::ClientConsume { .. } => Unit::Records,
+            Kind::ClientProduce { .. } | Kind::ClientConsume { .. } | Kind::Transactions { .. } => {
+                Unit::Records
+            }
         };
         Self {
             name: load.name,

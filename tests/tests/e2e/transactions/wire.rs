@@ -7,7 +7,7 @@ use tests::batch::NewBatch;
 use tests::wire::{Connection, fetched};
 use tests::{Broker, fresh_topic, wait_for};
 
-use super::{LIMIT, NONE, Txn, ask, read};
+use super::{LIMIT, NONE, Txn, ask, read, read_ended};
 
 fn topic(broker: &Broker, partitions: i32) -> (Connection, String) {
     let mut connection = Connection::open(broker);
@@ -34,20 +34,20 @@ fn records_are_there_when_they_are_committed_and_never_when_they_are_aborted() {
         assert_eq!(all.values, ["a", "b", "plain"]);
 
         txn.end(true);
-        let committed = read(&mut reader, &topic, 0, 1);
+        let committed = read_ended(&mut reader, &topic, 0);
         assert_eq!(committed.values, ["a", "b", "plain"]);
         assert_eq!(
             (committed.last_stable_offset, committed.high_watermark),
             (4, 4),
             "the marker has an offset"
         );
-        assert_eq!(read(&mut reader, &topic, 1, 1).values, ["c"]);
+        assert_eq!(read_ended(&mut reader, &topic, 1).values, ["c"]);
 
         txn.produce(&topic, 0, &["never"]);
         txn.end(false);
         txn.produce(&topic, 0, &["again"]);
         txn.end(true);
-        let seen = read(&mut reader, &topic, 0, 1);
+        let seen = read_ended(&mut reader, &topic, 0);
         assert_eq!(seen.values, ["a", "b", "plain", "again"]);
         let all = read(&mut reader, &topic, 0, 0);
         assert_eq!(all.values, ["a", "b", "plain", "never", "again"]);
@@ -69,11 +69,13 @@ fn several_producers_on_one_partition_end_in_any_order() {
     second.produce(&topic, 0, &["2b"]);
     first.end(false);
     // Up to where the second one's next transaction begins.
-    let seen = read(&mut reader, &topic, 0, 1);
+    let seen = wait_for("the marker", LIMIT, || {
+        let seen = read(&mut reader, &topic, 0, 1);
+        (seen.last_stable_offset == 4).then_some(seen)
+    });
     assert_eq!(seen.values, ["2a"]);
-    assert_eq!(seen.last_stable_offset, 4);
     second.end(true);
-    assert_eq!(read(&mut reader, &topic, 0, 1).values, ["2a", "2b"]);
+    assert_eq!(read_ended(&mut reader, &topic, 0).values, ["2a", "2b"]);
 }
 
 #[test]
@@ -97,8 +99,10 @@ fn a_reader_that_waits_is_woken_by_the_end_of_a_transaction() {
 fn the_end_of_the_log_is_the_last_stable_offset_for_readers_of_committed_records() {
     let broker = Broker::shared();
     let (mut reader, topic) = topic(&broker, 1);
-    reader.produce(&topic, 0, &NewBatch::of(&["plain"]).bytes());
     let mut txn = Txn::new(&broker, 2);
+    txn.produce(&topic, 0, &["first"]);
+    txn.end(true);
+    assert_eq!(read_ended(&mut reader, &topic, 0).high_watermark, 2);
     txn.produce(&topic, 0, &["open"]);
     let end = |reader: &mut Connection, level: i8, timestamp: i64| {
         use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -121,11 +125,12 @@ fn the_end_of_the_log_is_the_last_stable_offset_for_readers_of_committed_records
         let response: ListOffsetsResponse<'_> = answer.read();
         response.topics[0].partitions[0].offset
     };
-    assert_eq!(end(&mut reader, 0, -1), 2);
-    assert_eq!(end(&mut reader, 1, -1), 1);
+    assert_eq!(end(&mut reader, 0, -1), 3);
+    assert_eq!(end(&mut reader, 1, -1), 2);
     assert_eq!(end(&mut reader, 1, 0), 0);
     txn.end(true);
-    assert_eq!(end(&mut reader, 1, -1), 3);
+    assert_eq!(read_ended(&mut reader, &topic, 0).values.len(), 2);
+    assert_eq!(end(&mut reader, 1, -1), 4);
 }
 
 #[test]
@@ -140,7 +145,9 @@ fn a_lost_answer_to_the_end_is_no_error() {
             txn.end(is_commit);
             let after = (txn.producer_id, txn.epoch);
             txn.take_on(before.0, before.1);
-            let (code, id, epoch) = txn.try_end(is_commit);
+            let (code, id, epoch) = wait_for("an answer", LIMIT, || {
+                Some(txn.try_end(is_commit)).filter(|(code, ..)| !super::is_passing(*code))
+            });
             assert_eq!(code, NONE, "version {version}, commit {is_commit}");
             if version == 2 {
                 assert_eq!((id, epoch), after);
@@ -175,7 +182,7 @@ fn who_is_fenced_is_told_so() {
         new.produce(&topic, 0, &["kept"]);
         new.end(true);
     }
-    assert_eq!(read(&mut reader, &topic, 0, 1).values, ["kept", "kept"]);
+    assert_eq!(read_ended(&mut reader, &topic, 0).values, ["kept", "kept"]);
 }
 
 #[test]
@@ -193,11 +200,13 @@ fn what_is_wrong_with_a_request_is_told_with_kafkas_codes() {
 
     let mut txn = Txn::new(&broker, 1);
     assert_eq!(txn.try_end(true).0, ErrorCode::InvalidTxnState as i16);
+    let mut codes = txn.try_add(&[(&topic, 0), (&topic, 9)]);
+    codes.sort_unstable();
     assert_eq!(
-        txn.try_add(&[(&topic, 0), (&topic, 9)]),
+        codes,
         [
-            ErrorCode::OperationNotAttempted as i16,
-            ErrorCode::UnknownTopicOrPartition as i16
+            ErrorCode::UnknownTopicOrPartition as i16,
+            ErrorCode::OperationNotAttempted as i16
         ]
     );
     let other = txn.producer_id + 1_000_000;
@@ -295,6 +304,50 @@ fn a_batch_that_comes_twice_is_in_the_log_once() {
     }
     txn.end(true);
     for partition in [0, 1] {
-        assert_eq!(read(&mut reader, &topic, partition, 1).values.len(), 3);
+        assert_eq!(read_ended(&mut reader, &topic, partition).values.len(), 3);
+    }
+}
+
+/// Every way of producing, crossed: what is answered is there once, and only what is not part of an aborted transaction is read.
+#[test]
+fn transactional_and_plain_with_every_kind_of_acknowledgement() {
+    let broker = Broker::shared();
+    for acks in [0, 1, -1] {
+        for version in [1, 2] {
+            let (mut reader, topic) = topic(&broker, 1);
+            let mut txn = Txn::new(&broker, version);
+            for (value, is_commit) in [("kept", true), ("lost", false)] {
+                if version == 1 {
+                    wait_for("the partition to be added", LIMIT, || {
+                        (txn.try_add(&[(&topic, 0)]) == [NONE]).then_some(())
+                    });
+                }
+                let batch = txn.batch(&topic, 0, &[value]);
+                let produce_version = if version == 1 { 11 } else { 12 };
+                let before = read(&mut reader, &topic, 0, 0).high_watermark;
+                // Twice, as after an answer that was lost.
+                for _ in 0..2 {
+                    txn.send_without_answer(&topic, 0, &batch, produce_version, acks);
+                }
+                let plain = NewBatch::of(&["plain"]).bytes();
+                let request = tests::wire::produce_request(&topic, &[(0, &plain)], acks);
+                txn.connection.send(&request, 12);
+                if acks != 0 {
+                    txn.connection.receive(protocol::ApiKey::Produce, 12);
+                }
+                wait_for("the records", LIMIT, || {
+                    let now = read(&mut reader, &topic, 0, 0).high_watermark;
+                    (now == before + 2).then_some(())
+                });
+                txn.end(is_commit);
+                txn.sent_one(&topic);
+            }
+            let seen = read_ended(&mut reader, &topic, 0);
+            assert_eq!(
+                seen.values,
+                ["kept", "plain", "plain"],
+                "acks={acks} {version}"
+            );
+        }
     }
 }
