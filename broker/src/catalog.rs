@@ -234,6 +234,13 @@ impl Catalog {
         }
     }
 
+    /// As [`Log::hand_over`]; what was handed back meanwhile is noticed when this returns.
+    pub(crate) async fn hand_over(&self, moves: Vec<(Arc<Partition>, i32)>) {
+        self.log.hand_over(moves).await;
+        self.is_stale.store(true, Ordering::Release);
+        self.refresh().await;
+    }
+
     /// Returns when the leaders of partitions, or the brokers of the cluster, may have changed since the last call.
     pub(crate) async fn leaders_changed(&self) {
         self.leaders_changed.notified().await;

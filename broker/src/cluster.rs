@@ -312,7 +312,7 @@ impl Cluster {
         let moves = pick(catalog, gifts);
         if !moves.is_empty() {
             tracing::info!(partitions = moves.len(), "handed to other brokers");
-            catalog.log().hand_over(moves).await;
+            catalog.hand_over(moves).await;
         }
         Ok(())
     }
@@ -330,7 +330,7 @@ impl Cluster {
         });
         let moves: Vec<_> = moves.collect();
         if !moves.is_empty() {
-            catalog.log().hand_over(moves).await;
+            catalog.hand_over(moves).await;
         }
         Ok(())
     }
@@ -371,7 +371,7 @@ impl Cluster {
         }
         if !moves.is_empty() {
             tracing::info!(partitions = moves.len(), "handed to other brokers");
-            catalog.log().hand_over(moves).await;
+            catalog.hand_over(moves).await;
         }
         Ok(())
     }

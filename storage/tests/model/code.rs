@@ -235,8 +235,8 @@ const PLACES: [(&str, &[Place]); 19] = [
         &[
             (
                 "broker/src/cluster.rs",
-                "fn round(",
-                &["heartbeat(", "Ok(false)"],
+                "fn beat(",
+                &["heart.beat(", "Ok(false)", "expelled"],
             ),
             (
                 BROKERS,

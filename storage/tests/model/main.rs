@@ -229,24 +229,9 @@ fn two_brokers_with_one_number() {
     check(cluster, 20_000);
 }
 
+/// Many states, a minute with `--release`.
 #[test]
-#[ignore = "millions of states: minutes, with --release"]
-fn more_of_everything() {
-    let budget = Budget {
-        sends: 3,
-        cuts: 1,
-        crashes: 1,
-        takeovers: 2,
-        handovers: 1,
-        joins: 1,
-        ..QUIET
-    };
-    let sees = &[TAKEN_OVER_IN_DOUBT, HANDED_OVER_UNHEARD, ALL_BY_TWO];
-    check(Cluster::two_brokers(budget, sees), 1_000_000);
-}
-
-#[test]
-#[ignore = "many states: a minute, with --release"]
+#[cfg(feature = "deep-model")]
 fn two_partitions_taken_over() {
     let budget = Budget {
         cuts: 1,
