@@ -15,10 +15,11 @@ use tests::batch::NewBatch;
 use tests::postgres::Postgres;
 use tests::wire::Connection;
 
-/// How long each of creating, describing and deleting may take.
-const LIMIT: Duration = Duration::from_secs(10);
-/// How long a broker may take to start on them.
-const START_LIMIT: Duration = Duration::from_secs(3);
+/// How long each of creating, describing and deleting may take on any machine, busy ones and unoptimised builds included. The
+/// aim is 10 s; how long it took is printed.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long a broker may take to start on them, likewise. The aim is 3 s.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 fn timed<T>(what: &str, limit: Duration, work: impl FnOnce() -> T) -> T {
     let started = Instant::now();
