@@ -38,11 +38,12 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 
-# Codecs, then the broker beside Apache Kafka and plain COPY; ARGS go to the latter, e.g. ARGS='--rounds 1 --only librdkafka'.
+# Codecs, then the broker beside Apache Kafka and plain COPY, then two brokers; ARGS go to the second, e.g. ARGS='--rounds 1 --only librdkafka'.
 bench:
 	.ci/deps test
 	cargo bench --locked -p protocol
 	cargo bench --locked -p tests --bench broker -- $(ARGS)
+	cargo bench --locked -p tests --bench broker -- --cluster 10
 
 # Fuzzes one target for so many seconds, from its seeds and what was found before; API=Fetch leaves one message of it, and SEED=1 makes
 # libFuzzer draw the same numbers every time.

@@ -264,9 +264,12 @@ impl Cluster {
         let all = self.store.brokers().await?;
         let shards = self.store.group_shards().await?;
         let has_dead = all.iter().any(|broker| !broker.is_alive);
-        // By its own row a broker lives as long as nobody has taken it out.
+        // By its own row a broker lives as long as nobody has taken it out. After an outage of the database all heartbeats are old:
+        // the others are there until they had time for a new one.
+        let are_judged = Instant::now() >= *self.judge_at();
         let is_there = |broker: &BrokerRow| {
-            (broker.is_alive || broker.incarnation == self.me.incarnation) && !broker.is_stopping
+            let is_own = broker.incarnation == self.me.incarnation;
+            (broker.is_alive || is_own || !are_judged) && !broker.is_stopping
         };
         let brokers = all.into_iter().filter(is_there).collect();
         let view = Arc::new(View { brokers, shards });

@@ -383,11 +383,20 @@ impl LaneWriter {
         Link::open(connection, self.segment.id).await
     }
 
-    fn roll_if_full(&mut self) {
+    /// Goes on in the lane's next segment, so that what was flushed until now is soon sealed; nothing happens if there is
+    /// nothing, or no segment yet to go on in.
+    pub fn roll(&mut self) {
         let next = *self.next.borrow();
-        if self.segment.is_full(&self.store.inner.config) && next > self.segment.id {
+        // A flush in doubt is in this one, or will be.
+        if self.pending.is_none() && self.segment.bytes > 0 && next > self.segment.id {
             self.segment = OpenSegment::empty(next);
             self.current.send_replace(next);
+        }
+    }
+
+    fn roll_if_full(&mut self) {
+        if self.segment.is_full(&self.store.inner.config) {
+            self.roll();
         }
     }
 }

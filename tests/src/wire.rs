@@ -204,6 +204,16 @@ impl Connection {
         response.topics[0].topic_id
     }
 
+    /// The same at a broker without peers, which leads every partition of it when this returns.
+    pub fn create_led_topic(&mut self, name: &str, partitions: i32) {
+        self.create_topic(name, partitions);
+        for partition in 0..partitions {
+            crate::wait_for("a led partition", LIMIT, || {
+                (self.list_offset(name, partition, -1).0 == 0).then_some(())
+            });
+        }
+    }
+
     /// Produces to one partition with acks=all.
     pub fn produce(&mut self, topic: &str, partition: i32, records: &[u8]) -> Produced {
         self.produce_many(topic, &[(partition, records)])

@@ -1,7 +1,8 @@
 //! The log cleaner: which compacted logs are cleaned and when, and the two passes over one of them. What is kept is decided in
 //! `compact`; `storage` puts what is kept in the place of what was there.
 //!
-//! A log is cleaned as far as it lies in sealed segments. The first pass learns the last offset of each key, the second writes the
+//! A log is cleaned as far as it lies in sealed segments. Segments are shared by all logs of the lane; where Kafka would have begun
+//! a new one for a compacted log by `segment.bytes`, `segment.ms` or `max.compaction.lag.ms`, the lane is asked to begin one. The first pass learns the last offset of each key, the second writes the
 //! log anew from its beginning up to there. Memory is limited by `log.cleaner.dedupe.buffer.size`: with more keys it takes several
 //! rounds.
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use protocol::records::Batches;
 use storage::{CleanSegment, Cleanable, LaneCleaner, Replacement, Store, Stretch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::compact::{CleanError, Filter, KeyMap, Rules};
@@ -23,6 +25,9 @@ const ROWS_MAX: i64 = 128;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// A new segment is begun after about this much.
 const SEGMENT_BYTES: i64 = 256 << 20;
+/// Between two segments that the lane is asked to begin: at first, and at most, as each costs a table that may stay for long.
+const ROLL_PAUSE_MIN: Duration = Duration::from_secs(1);
+const ROLL_PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// How much the cleaner may take.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +49,19 @@ enum Failure {
     Read(#[from] ReadError),
     #[error(transparent)]
     Storage(#[from] storage::Error),
+}
+
+/// Whether Kafka would have ended a segment of the log, behind what is sealed, that may be cleaned by now.
+fn has_ended_segment(partition: &Partition, sealed_to: Option<i64>) -> bool {
+    let Some(boundary) = partition.appender().growth.boundary() else {
+        return false;
+    };
+    let youngest_ms = super::now_ms().saturating_sub(partition.settings().min_compaction_lag_ms);
+    boundary.end_offset
+        > sealed_to
+            .unwrap_or(0)
+            .max(partition.offsets().log_start_offset)
+        && boundary.max_timestamp_ms <= youngest_ms
 }
 
 /// A log that is worth it.
@@ -68,6 +86,38 @@ pub(super) struct Cleaner {
     damaged: HashSet<i32>,
     /// Timestamps of stretches, by partition and end.
     times: HashMap<(i32, i64), (i64, i64)>,
+    rolls: Rolls,
+}
+
+/// Asks the lane to begin new segments, the less often the more it was asked.
+#[derive(Debug)]
+struct Rolls {
+    lane: Arc<Notify>,
+    pause: Duration,
+    next: Instant,
+}
+
+impl Rolls {
+    fn new(lane: Arc<Notify>) -> Self {
+        Self {
+            lane,
+            pause: ROLL_PAUSE_MIN,
+            next: Instant::now(),
+        }
+    }
+
+    fn ask(&mut self) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        if now >= self.next + ROLL_PAUSE_MAX {
+            self.pause = ROLL_PAUSE_MIN;
+        }
+        self.lane.notify_one();
+        self.next = now + self.pause;
+        self.pause = (self.pause * 2).min(ROLL_PAUSE_MAX);
+    }
 }
 
 impl Log {
@@ -83,6 +133,7 @@ impl Log {
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
             damaged: HashSet::new(),
             times: HashMap::new(),
+            rolls: Rolls::new(Arc::clone(&self.roll)),
         };
         loop {
             let now = limits();
@@ -146,7 +197,16 @@ impl Cleaner {
             return Ok(Vec::new());
         }
         let mut plans = Vec::new();
-        for found in self.store.cleanable(&ids).await? {
+        let found = self.store.cleanable(&ids).await?;
+        let ends = found
+            .iter()
+            .filter_map(|one| Some((one.part, one.stretches.last()?.end_offset)));
+        let sealed: HashMap<i32, i64> = ends.collect();
+        let mut open = by_id.iter();
+        if open.any(|(id, partition)| has_ended_segment(partition, sealed.get(id).copied())) {
+            self.rolls.ask();
+        }
+        for found in found {
             if let Some(partition) = by_id.get(&found.part) {
                 plans.extend(self.plan(partition, found).await?);
             }

@@ -25,6 +25,8 @@ pub(crate) struct Growth {
     unmarked_since_ms: Option<i64>,
     /// Marks that are to be saved once what lies before them is committed.
     marks: Vec<Mark>,
+    /// The last place where Kafka would have begun a new segment.
+    boundary: Option<Mark>,
 }
 
 impl Growth {
@@ -35,7 +37,13 @@ impl Growth {
             bytes_marked,
             unmarked_since_ms: (bytes > bytes_marked).then_some(now_ms),
             marks: Vec::new(),
+            boundary: None,
         }
+    }
+
+    /// Where the segment that Kafka would append to begins, if it began since the log was opened.
+    pub(crate) fn boundary(&self) -> Option<Mark> {
+        self.boundary
     }
 
     /// A batch of `size_bytes` is about to be appended behind `end_offset`, before which the largest timestamp is
@@ -51,14 +59,16 @@ impl Growth {
         let unmarked = self.bytes - self.bytes_marked;
         let is_full = unmarked + size_bytes > settings.segment_bytes;
         let is_old = self.unmarked_since_ms.is_some_and(|since_ms| {
-            now_ms.saturating_sub(since_ms) >= settings.segment_ms.max(MARK_MS_MIN)
+            now_ms.saturating_sub(since_ms) >= settings.longest_segment_ms().max(MARK_MS_MIN)
         });
         if unmarked > 0 && (is_full || is_old) {
-            self.marks.push(Mark {
+            let mark = Mark {
                 end_offset,
                 max_timestamp_ms,
                 bytes: self.bytes,
-            });
+            };
+            self.marks.push(mark);
+            self.boundary = Some(mark);
             self.marked();
         }
         self.bytes += size_bytes;
@@ -127,5 +137,22 @@ mod tests {
         growth.marked();
         growth.add(1, (4, 9), &settings, 7_100);
         assert_eq!(growth.take_marks(), []);
+    }
+
+    #[test]
+    fn what_must_be_compacted_soon_ends_its_segment_soon() {
+        let lazy = settings(u64::MAX, 1_000);
+        let due = TopicSettings {
+            compacted: true,
+            max_compaction_lag_ms: 200,
+            ..lazy
+        };
+        for (settings, expected) in [(lazy, None), (due, Some(1))] {
+            let mut growth = Growth::of_log(0, 0, 0);
+            growth.add(1, (0, -1), &settings, 5_000);
+            growth.add(1, (1, 7), &settings, 5_200);
+            let boundary = growth.boundary();
+            assert_eq!(boundary.map(|mark| mark.end_offset), expected);
+        }
     }
 }

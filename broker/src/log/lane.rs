@@ -244,6 +244,8 @@ pub(crate) struct Lane {
     pub(crate) tail: Arc<TailCache>,
     pub(crate) config: Arc<LogConfig>,
     pub(crate) handovers: mpsc::Receiver<Handover>,
+    /// The cleaner waits for what lies in the segment of the moment.
+    pub(crate) roll: Arc<Notify>,
 }
 
 /// Partitions that are to be led by others, with the node id of each one's next leader.
@@ -270,6 +272,10 @@ impl Lane {
                     if !self.hand_over(handover).await {
                         return give_up(&queue, &mut loads, &fenced);
                     }
+                    continue;
+                }
+                () = self.roll.notified() => {
+                    self.writer.roll();
                     continue;
                 }
                 entries = queue.take(self.config.flush_bytes_max, &mut pacer) => match entries {

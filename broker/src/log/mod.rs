@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use protocol::compression::Compression;
 use protocol::records::TimestampType;
 use storage::{LaneCleaner, PartitionRow, Store};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -121,6 +121,17 @@ pub struct TopicSettings {
     pub compression: Option<Compression>,
     /// `compression.<codec>.level` of that codec; `None` is the codec's default.
     pub compression_level: Option<i32>,
+}
+
+impl TopicSettings {
+    /// After which time a new segment begins: what must be compacted soon may not stay in the one that is appended to.
+    fn longest_segment_ms(&self) -> i64 {
+        if self.compacted {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
 }
 
 impl Default for TopicSettings {
@@ -277,6 +288,8 @@ pub struct Log {
     config: Arc<LogConfig>,
     node_id: i32,
     handovers: mpsc::Sender<Handover>,
+    /// Wakes the lane to begin a new segment.
+    roll: Arc<Notify>,
     lane: Arc<LaneQueue>,
     task: Mutex<Option<JoinHandle<()>>>,
     fenced: watch::Receiver<bool>,
@@ -297,6 +310,7 @@ impl Log {
         let config = Arc::new(config);
         let lease = store.claim_lane(node_id, owner).await?;
         let (handovers, handovers_asked) = mpsc::channel(HANDOVERS_MAX);
+        let roll = Arc::new(Notify::new());
         let writer = store.lane_writer(lease).await?;
         let cleaner = Mutex::new(Some(writer.cleaner()));
         let queue = Arc::new(LaneQueue::new());
@@ -309,6 +323,7 @@ impl Log {
             tail: Arc::clone(&tail),
             config: Arc::clone(&config),
             handovers: handovers_asked,
+            roll: Arc::clone(&roll),
         };
         let task = tokio::spawn(async move {
             lane.run(fenced_sender).await;
@@ -318,6 +333,7 @@ impl Log {
             config,
             node_id,
             handovers,
+            roll,
             lane: queue,
             task: Mutex::new(Some(task)),
             fenced,

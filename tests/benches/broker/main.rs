@@ -1,6 +1,7 @@
 //! Load on the broker beside Apache Kafka and beside plain COPY, all in one run: `make bench`.
 //!
 //! `cargo bench -p tests --bench broker -- [--seconds 3] [--rounds 3] [--only <part of a load's name>] [--without-kafka]`
+//! `cargo bench -p tests --bench broker -- --cluster <GiB of a log that expires> [--seconds 3] [--rounds 3]`
 //!
 //! Every load runs on each system in turn, `rounds` times; the table has the medians. The clients share the machine with the
 //! systems, so only ratios within a run mean something. The ceiling puts the same bytes into an equal table of the broker's own
@@ -11,6 +12,7 @@
 )]
 
 mod ceiling;
+mod cluster;
 mod load;
 mod raw;
 mod rdkafka_client;
@@ -28,6 +30,8 @@ struct Options {
     rounds: usize,
     only: Option<String>,
     with_kafka: bool,
+    /// Several brokers instead, and a log of so many GiB.
+    cluster: Option<u64>,
 }
 
 impl Options {
@@ -37,6 +41,7 @@ impl Options {
             rounds: 3,
             only: None,
             with_kafka: true,
+            cluster: None,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -49,9 +54,12 @@ impl Options {
                 "--rounds" => options.rounds = value().parse().expect("--rounds is a number"),
                 "--only" => options.only = Some(value()),
                 "--without-kafka" => options.with_kafka = false,
+                "--cluster" => {
+                    options.cluster = Some(value().parse().expect("--cluster is a number"))
+                }
                 "--bench" => {} // from cargo
                 other => panic!(
-                    "unknown argument {other}; there are --seconds, --rounds, --only and --without-kafka"
+                    "unknown argument {other}; there are --seconds, --rounds, --only, --without-kafka and --cluster"
                 ),
             }
         }
@@ -66,6 +74,9 @@ impl Options {
 
 fn main() {
     let options = Options::parse();
+    if let Some(log_gib) = options.cluster {
+        return cluster::run(options.rounds, options.seconds, log_gib);
+    }
     let mut systems = vec![System::pg_kafka(), System::ceiling()];
     if options.with_kafka {
         systems.push(System::kafka("Kafka", &[]));

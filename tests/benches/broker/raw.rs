@@ -62,23 +62,39 @@ struct Done {
     latencies: Vec<Duration>,
 }
 
-/// Sends batches over `connections`, each with `in_flight` requests outstanding. One thread does it all, woken once for many answers.
+/// Sends batches over `connections`, each with `in_flight` requests outstanding, to a topic of their own.
 pub(crate) fn produce(port: u16, load: Produce, length: Duration) -> Sample {
     let topic = fresh_topic("load");
-    Connection::to_port(port).create_topic(&topic, load.partitions);
+    Connection::to_port(port).create_led_topic(&topic, load.partitions);
+    produce_to(&topic, &vec![port; load.partitions as usize], load, length)
+}
+
+/// The same to a topic the ports of whose partitions' leaders are given. One thread does it all, woken once for many answers.
+pub(crate) fn produce_to(topic: &str, leaders: &[u16], load: Produce, length: Duration) -> Sample {
+    let mut ports = leaders.to_vec();
+    ports.sort_unstable();
+    ports.dedup();
     let (batch, records) = batch(load.batch_bytes, load.record_bytes);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
     let start = Instant::now();
     let counted_from = start + length.mul_f64(WARM_UP);
     let end = start + length;
     let senders = (0..load.connections).map(|index| {
-        let mine = (0..load.partitions)
-            .filter(|p| *p as usize % load.connections == index % load.partitions as usize);
-        let frames: Vec<Vec<u8>> = mine.map(|p| produce_frame(&topic, p, &batch)).collect();
+        let port = ports[index % ports.len()];
+        let led = (0_i32..)
+            .zip(leaders)
+            .filter(|(_, leader)| **leader == port);
+        let led: Vec<i32> = led.map(|(partition, _)| partition).collect();
+        let of_port = (load.connections - index % ports.len()).div_ceil(ports.len());
+        let nth = index / ports.len() % led.len();
+        let mine = led.iter().enumerate().filter(|(at, _)| at % of_port == nth);
+        let frames: Vec<Vec<u8>> = mine
+            .map(|(_, p)| produce_frame(topic, *p, &batch))
+            .collect();
         send(port, frames, load.in_flight, counted_from, end)
     });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let done: Vec<Done> = runtime
         .expect("a runtime")
         .block_on(futures_util::future::join_all(senders));
@@ -156,7 +172,7 @@ fn assert_appended(body: &[u8]) {
 pub(crate) fn fill(port: u16, log_bytes: usize, record_bytes: usize) -> String {
     let topic = fresh_topic("filled");
     let mut connection = Connection::to_port(port);
-    connection.create_topic(&topic, 1);
+    connection.create_led_topic(&topic, 1);
     let (batch, _) = batch(256 << 10, record_bytes);
     let frame = produce_frame(&topic, 0, &batch);
     let count = log_bytes.div_ceil(batch.len());
@@ -236,7 +252,7 @@ fn end_of(body: &[u8], asked: i64) -> i64 {
 /// Fetches at the end of an empty log, each of which is answered only when its time is up.
 pub(crate) fn idle_polls(port: u16, connections: usize, length: Duration) -> Sample {
     let topic = fresh_topic("idle");
-    Connection::to_port(port).create_topic(&topic, 1);
+    Connection::to_port(port).create_led_topic(&topic, 1);
     let mut request = fetch_request(&[(&topic, 0, 0, FETCH_BYTES)]);
     request.max_wait_ms = 500;
     let frame = frame(&request_bytes(&request, FETCH, 1));
@@ -275,7 +291,7 @@ async fn poll(port: u16, frame: &[u8], end: Instant) -> u64 {
 /// Produces single records at a steady rate and takes them with long polls on another connection.
 pub(crate) fn end_to_end(port: u16, per_second: u32, length: Duration) -> Sample {
     let topic = fresh_topic("latency");
-    Connection::to_port(port).create_topic(&topic, 1);
+    Connection::to_port(port).create_led_topic(&topic, 1);
     let origin = Instant::now();
     let stop = AtomicBool::new(false);
     let latencies = std::thread::scope(|scope| {

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Produces for so long, and until the last record is acknowledged.
 pub(crate) fn produce(port: u16, record_bytes: usize, partitions: i32, length: Duration) -> Sample {
     let topic = fresh_topic("client");
-    Connection::to_port(port).create_topic(&topic, partitions);
+    Connection::to_port(port).create_led_topic(&topic, partitions);
     let producer: BaseProducer = client(
         &format!("127.0.0.1:{port}"),
         // a report per record would be the test's own cost; an error of any record still comes, and fails the flush
@@ -73,7 +73,7 @@ pub(crate) fn produce(port: u16, record_bytes: usize, partitions: i32, length: D
 /// Commits transactions of so many records for so long.
 pub(crate) fn transactions(port: u16, records_each: usize, length: Duration) -> Sample {
     let topic = fresh_topic("transactions");
-    Connection::to_port(port).create_topic(&topic, 1);
+    Connection::to_port(port).create_led_topic(&topic, 1);
     let producer: BaseProducer = client(
         &format!("127.0.0.1:{port}"),
         &[

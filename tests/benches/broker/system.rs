@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use protocol::messages::ApiVersionsRequest;
+use protocol::messages::{
+    ApiVersionsRequest, DeleteTopicsRequest, MetadataRequest, MetadataResponse,
+};
 use tests::Broker;
 use tests::kafka::Kafka;
 use tests::wire::Connection;
@@ -52,7 +54,9 @@ impl System {
     pub(crate) fn kafka(name: &str, settings: &[&str]) -> Self {
         Self {
             name: name.to_owned(),
-            process: Process::Kafka(Box::new(Kafka::start(settings))),
+            process: Process::Kafka(Box::new(Kafka::start(
+                &[settings, &["log.segment.delete.delay.ms=0"]].concat(),
+            ))),
         }
     }
 
@@ -147,8 +151,30 @@ pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) 
     sample.wal_bytes = system.wal_bytes() - wal;
     sample.disk_bytes = system.disk_bytes().saturating_sub(disk);
     sample.resident_bytes = system.resident_bytes();
+    delete_topics(system.port());
     settle();
     Some(sample)
+}
+
+/// Three systems on one disk would fill it with what nobody reads any more.
+fn delete_topics(port: u16) {
+    let mut connection = Connection::to_port(port);
+    let answer = connection.call(
+        &MetadataRequest {
+            topics: None,
+            ..MetadataRequest::default()
+        },
+        9,
+    );
+    let response: MetadataResponse<'_> = answer.read();
+    let topics = response.topics.iter().filter(|topic| !topic.is_internal);
+    let names = topics.filter_map(|topic| topic.name.clone()).collect();
+    let request = DeleteTopicsRequest {
+        topic_names: names,
+        timeout_ms: 30_000,
+        ..DeleteTopicsRequest::default()
+    };
+    connection.call(&request, 5);
 }
 
 /// Lets nobody pay for what another has left to be written.
@@ -166,7 +192,7 @@ fn renew(system: &mut System) {
 }
 
 /// The address of the private PostgreSQL, as the broker tells it.
-fn url(broker: &Broker) -> String {
+pub(crate) fn url(broker: &Broker) -> String {
     let log = broker.log();
     let told = log
         .rsplit("psql '")
@@ -176,7 +202,7 @@ fn url(broker: &Broker) -> String {
         .to_owned()
 }
 
-fn query(url: &str, sql: &str) -> u64 {
+pub(crate) fn query(url: &str, sql: &str) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

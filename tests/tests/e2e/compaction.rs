@@ -180,6 +180,27 @@ fn the_last_of_each_key_and_tombstones_for_a_while() {
 }
 
 #[test]
+fn a_segment_that_kafka_would_have_ended_is_compacted_soon() {
+    // Tables of the log of the usual size and age.
+    let broker = Broker::start_with(&["--log-cleaner-backoff-ms", "100"]);
+    let mut c = Connection::open(&broker);
+    let eager = ("min.cleanable.dirty.ratio", "0");
+    compacted(&mut c, "by-time", &[eager, ("segment.ms", "200")]);
+    compacted(&mut c, "by-lag", &[eager, ("max.compaction.lag.ms", "200")]);
+    for topic in ["by-time", "by-lag"] {
+        let twice = [pair("a", Some("1")), pair("a", Some("2"))];
+        put(&mut c, topic, &twice);
+        // Kafka begins a new segment with what comes after that time.
+        wait_for("the topic to be compacted", SOON, || {
+            std::thread::sleep(Duration::from_millis(250));
+            put(&mut c, topic, &[pair("b", Some("1"))]);
+            let first = read_all(&mut c, topic).swap_remove(0);
+            (first == (1, twice[1].clone())).then_some(())
+        });
+    }
+}
+
+#[test]
 fn settings_of_compaction() {
     let (_postgres, broker) = quick(&[]);
     let mut c = Connection::open(&broker);
