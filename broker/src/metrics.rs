@@ -326,6 +326,11 @@ fn write_moment(text: &mut String, moment: &Moment) {
     for (state, count) in &database.group_states {
         let _ = writeln!(text, "{name}{{state=\"{state}\"}} {count}");
     }
+    let name = "pg_kafka_transactions";
+    head(text, name, "gauge", "Transactional ids of the cluster, by the state of their transaction. States without any are left out.");
+    for (state, count) in &database.transaction_states {
+        let _ = writeln!(text, "{name}{{state=\"{state}\"}} {count}");
+    }
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {

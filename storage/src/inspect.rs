@@ -37,6 +37,8 @@ pub struct Pulse {
     pub segments: i64,
     /// Number of groups in each state that any is in.
     pub group_states: Vec<(String, i64)>,
+    /// Number of transactional ids in each state that any is in.
+    pub transaction_states: Vec<(String, i64)>,
 }
 
 /// How far a group is behind.
@@ -112,6 +114,8 @@ const PULSE: &str = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8, 
      (select count(*) from kafka.segments)";
 const GROUP_STATES: &str =
     "select group_state, count(*) from kafka.groups group by group_state order by group_state";
+const TRANSACTION_STATES: &str =
+    "select state, count(*) from kafka.transactions group by state order by state";
 const GROUP_LAGS: &str = "select g.group_id, g.group_state, count(l.lag), coalesce(sum(l.lag), 0)::int8 \
      from kafka.groups g left join kafka.consumer_lag l on l.group_id = g.group_id \
      group by g.group_id, g.group_state order by 4 desc, 1";
@@ -162,13 +166,16 @@ impl Store {
     pub async fn pulse(&self) -> Result<Pulse> {
         let client = self.client().await?;
         let row = client.query_one(PULSE, &[]).await?;
-        let states = client.query(GROUP_STATES, &[]).await?;
+        let groups = client.query(GROUP_STATES, &[]).await?;
+        let transactions = client.query(TRANSACTION_STATES, &[]).await?;
+        let counts = |rows: &[Row]| rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         Ok(Pulse {
             wal_bytes: row.get(0),
             database_bytes: row.get(1),
             oldest_transaction_seconds: row.get(2),
             segments: row.get(3),
-            group_states: states.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            group_states: counts(&groups),
+            transaction_states: counts(&transactions),
         })
     }
 

@@ -74,6 +74,7 @@ fn metrics_count_what_happens() {
     assert_ne!(c.produce("nosuch", 0, &batch).error, 0);
     assert_eq!(c.fetch("a", 0, 0).error, 0);
     commit(&mut c, "g", "a", 3);
+    let _producer = crate::transactions::Txn::new(&broker, 2);
     let (status, text) = page(port, "/metrics");
     assert_eq!(status, 200);
     let value = |line: &str| metric(&text, line);
@@ -99,9 +100,10 @@ fn metrics_count_what_happens() {
     );
     assert_eq!(
         (value("pg_kafka_connections"), value("pg_kafka_database_up")),
-        (1.0, 1.0)
+        (2.0, 1.0)
     );
     assert_eq!(value("pg_kafka_groups{state=\"Empty\"}"), 1.0);
+    assert_eq!(value("pg_kafka_transactions{state=\"Empty\"}"), 1.0);
     assert!(value("pg_kafka_database_wal_bytes_total") > 0.0);
     assert!(value("pg_kafka_database_size_bytes") > 1_000_000.0);
     the_dashboard_shows_only_these(&text);
