@@ -4,6 +4,7 @@
 //! what is stored; a [`Snapshot`] of it says what holds. `change` turns requests into changes, `list` tells the database.
 
 pub(crate) mod change;
+pub(crate) mod features;
 pub(crate) mod groups;
 pub(crate) mod kind;
 mod list;

@@ -16,12 +16,13 @@ use crate::{Result, Store};
 
 const LISTEN: &str = "listen kafka_topics";
 /// Ids and leader epochs only grow and partitions are never taken away, so every change of topics changes one of the first
-/// four; the others are sums over all settings.
+/// four; the others are sums over all settings and features.
 const STATE: &str = "select count(*), coalesce(sum(id), 0)::int8, coalesce(sum(partitions), 0)::int8, \
      (select coalesce(sum(leader_epoch), 0) from kafka.topic_partitions)::int8, \
      (select coalesce(sum(hashtext(s.topic || ' ' || s.name || ' ' || s.value)), 0) from kafka.topic_settings s)::int8, \
      (select coalesce(sum(hashtext(s.node_id || ' ' || s.name || ' ' || s.value)), 0) from kafka.broker_settings s)::int8, \
-     (select coalesce(sum(hashtext(s.group_id || ' ' || s.name || ' ' || s.value)), 0) from kafka.group_settings s)::int8 \
+     (select coalesce(sum(hashtext(s.group_id || ' ' || s.name || ' ' || s.value)), 0) from kafka.group_settings s)::int8, \
+     (select coalesce(sum(f.epoch), 0) from kafka.features f)::int8 \
      from kafka.topics";
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A look, or a connection, that takes longer means that the connection is of no use.
@@ -45,7 +46,7 @@ pub enum Change {
         /// [`crate::Topic::id`]
         id: i32,
     },
-    /// Settings of brokers or groups.
+    /// Settings of brokers or groups, or levels of features.
     ClusterSettings,
     /// Who leads partitions, coordinates groups, or is in the cluster.
     Leaders,
@@ -83,7 +84,7 @@ pub struct Changes {
 }
 
 /// What every change changes one of, see [`STATE`].
-type State = [i64; 7];
+type State = [i64; 8];
 
 #[derive(Debug)]
 struct Link {
@@ -161,7 +162,7 @@ impl Link {
             client,
             driver,
             notified,
-            state: [0; 7],
+            state: [0; 8],
             look_at: Instant::now() + LOOK_EVERY,
             is_told: false,
         };

@@ -12,6 +12,8 @@ pub struct ClusterSettings {
     pub brokers: Vec<(i32, String, String)>,
     /// Group, name and value.
     pub groups: Vec<(String, String, String)>,
+    /// Feature, level and the epoch of its last change, of those that were changed.
+    pub features: Vec<(String, i16, i64)>,
 }
 
 /// Whose settings are changed.
@@ -65,6 +67,10 @@ const BROKERS: &str =
     "select node_id, name, value from kafka.broker_settings order by node_id, name";
 const GROUPS: &str =
     "select group_id, name, value from kafka.group_settings order by group_id, name";
+const FEATURES: &str = "select name, level, epoch from kafka.features order by name";
+const SET_FEATURES: &str = "insert into kafka.features (name, level) \
+     select u.name, u.level from unnest($1::text[], $2::int2[]) u (name, level) \
+     on conflict (name) do update set level = excluded.level, epoch = default";
 const OF_TOPIC: &str = "select s.name, s.value from kafka.topics t \
      left join kafka.topic_settings s on s.topic = t.id where t.id = $1 order by s.name collate \"C\"";
 
@@ -110,12 +116,17 @@ const NOTE_NAMES: &str = "insert into kafka.setting_names as n \
           excluded.is_dynamic, excluded.documentation)";
 
 impl Store {
-    /// The settings of all brokers and groups.
+    /// The settings of all brokers and groups, and levels of features.
     pub async fn load_settings(&self) -> Result<ClusterSettings> {
         let client = self.client().await?;
         let brokers = client.query(BROKERS, &[]).await?;
         let groups = client.query(GROUPS, &[]).await?;
+        let features = client.query(FEATURES, &[]).await?;
         Ok(ClusterSettings {
+            features: features
+                .iter()
+                .map(|row| (row.get(0), row.get(1), row.get(2)))
+                .collect(),
             brokers: brokers
                 .iter()
                 .map(|row| (row.get(0), row.get(1), row.get(2)))
@@ -125,6 +136,14 @@ impl Store {
                 .map(|row| (row.get(0), row.get(1), row.get(2)))
                 .collect(),
         })
+    }
+
+    /// Gives features these levels.
+    pub async fn set_features(&self, levels: &[(&str, i16)]) -> Result<()> {
+        let (names, levels): (Vec<&str>, Vec<i16>) = levels.iter().copied().unzip();
+        let client = self.client().await?;
+        client.execute(SET_FEATURES, &[&names, &levels]).await?;
+        Ok(())
     }
 
     /// The settings of the topic with this id, by name; `None` if there is none.

@@ -4,8 +4,8 @@
 //! that it has reached another cluster or broker than it meant (KIP-1242). A version that is not served is answered in
 //! the form of v0 with UNSUPPORTED_VERSION and the one entry a client needs to ask again.
 //!
-//! Of the features that clients look for, transaction.version is served; it is told of as supported from v4 on, because older clients choke
-//! on a level that begins at 0.
+//! The features are in `settings/features.rs`. They are told of as supported from v4 on, because older clients choke on a level that
+//! begins at 0.
 
 use protocol::messages::api_versions_response::{
     ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
@@ -15,6 +15,7 @@ use protocol::{ApiKey, ErrorCode};
 
 use crate::context::{ClientSoftware, Request};
 use crate::dispatch::APIS;
+use crate::settings::features::{FEATURES, Feature};
 
 pub(crate) async fn handle(
     request: &Request,
@@ -43,7 +44,11 @@ pub(crate) async fn handle(
     ) {
         return failed(code);
     }
-    let features = if request.version >= 3 { FEATURES } else { &[] };
+    let levels = &context.settings.snapshot().features;
+    let features: &[Feature] = match request.version {
+        0..3 => &[],
+        _ => &FEATURES,
+    };
     ApiVersionsResponse {
         api_keys: APIS
             .iter()
@@ -52,29 +57,31 @@ pub(crate) async fn handle(
         supported_features: features
             .iter()
             .filter(|_| request.version >= FEATURES_FROM_0)
-            .map(|(name, level)| SupportedFeatureKey {
-                name: (*name).into(),
+            .map(|feature| SupportedFeatureKey {
+                name: feature.name.into(),
                 min_version: 0,
-                max_version: *level,
+                max_version: feature.newest,
                 ..SupportedFeatureKey::default()
             })
             .collect(),
         finalized_features: features
             .iter()
-            .map(|(name, level)| FinalizedFeatureKey {
-                name: (*name).into(),
-                min_version_level: *level,
-                max_version_level: *level,
+            .map(|feature| (feature, levels.of(*feature)))
+            .filter(|(_, level)| *level > 0)
+            .map(|(feature, level)| FinalizedFeatureKey {
+                name: feature.name.into(),
+                min_version_level: level,
+                max_version_level: level,
                 ..FinalizedFeatureKey::default()
             })
             .collect(),
-        finalized_features_epoch: if features.is_empty() { -1 } else { 0 },
+        finalized_features_epoch: match features {
+            [] => -1,
+            _ => levels.epoch,
+        },
         ..ApiVersionsResponse::default()
     }
 }
-
-/// Features and their levels, which are this release's.
-const FEATURES: &[(&str, i16)] = &[("transaction.version", 2)];
 
 /// From this version on clients understand features that begin at level 0.
 const FEATURES_FROM_0: i16 = 4;

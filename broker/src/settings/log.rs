@@ -130,7 +130,7 @@ mod tests {
             .map(|(node_id, name, value)| (*node_id, (*name).to_owned(), (*value).to_owned()));
         let stored = ClusterSettings {
             brokers: brokers.collect(),
-            groups: Vec::new(),
+            ..ClusterSettings::default()
         };
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let overrides: Vec<_> = overrides.iter().map(pair).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use storage::ClusterSettings;
 
+use super::features::Levels;
 use super::{ConfigSource, log};
 use crate::config::{self, Config};
 use crate::log::TopicSettings;
@@ -32,6 +33,7 @@ pub(crate) struct Snapshot {
     all_brokers: Given,
     this_broker: Given,
     pub(crate) groups: HashMap<String, Given>,
+    pub(crate) features: Levels,
     /// What the log judges by in a topic without settings of its own.
     pub(crate) log_defaults: Arc<TopicSettings>,
 }
@@ -70,6 +72,7 @@ impl Snapshot {
             all_brokers,
             this_broker,
             groups,
+            features: Levels::new(stored.features),
             log_defaults: Arc::default(),
         };
         snapshot.log_defaults = Arc::new(log::effective(&snapshot, &[]));

@@ -52,7 +52,7 @@ async fn settings_are_set_replaced_and_unset() {
     let stored = store.load_settings().await.unwrap();
     let left = ClusterSettings {
         brokers: vec![of(1, "3")],
-        groups: Vec::new(),
+        ..ClusterSettings::default()
     };
     assert_eq!(stored, left);
     store
@@ -60,6 +60,19 @@ async fn settings_are_set_replaced_and_unset() {
         .await
         .unwrap();
     assert_eq!(store.topic_settings(id).await.unwrap(), Some(Vec::new()));
+    let features = async |levels: &[(&str, i16)]| {
+        store.set_features(levels).await.unwrap();
+        store.load_settings().await.unwrap().features
+    };
+    let first = features(&[("f", 1), ("g", 2)]).await;
+    let second = features(&[("f", 0)]).await;
+    let level = |feature: &(String, i16, i64)| (feature.0.clone(), feature.1);
+    let levels: Vec<_> = second.iter().map(level).collect();
+    assert_eq!(levels, [("f".to_owned(), 0), ("g".to_owned(), 2)]);
+    assert!(
+        second[0].2 > first[0].2.max(first[1].2),
+        "{first:?} {second:?}"
+    );
 }
 
 fn name(scope: &'static str, name: &'static str, kind: &'static str) -> SettingName {
