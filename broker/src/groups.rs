@@ -13,6 +13,7 @@ mod messages;
 mod retention;
 mod stored;
 mod subscription;
+mod summary;
 mod task;
 mod topics;
 mod writes;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::settings::Settings;
 pub(crate) use config::GroupConfig;
 pub(crate) use consumer::{
     ConsumerDescription, ConsumerHeartbeat, HeartbeatAnswer, Member as ConsumerMember, Partitions,
@@ -39,6 +41,7 @@ pub(crate) use messages::{
     Client, Description, JoinAnswer, JoinRequest, Leaving, MemberRef, Protocol, SyncAnswer,
     SyncRequest,
 };
+pub(crate) use summary::Summary;
 pub(crate) use task::{Commit, Event, Reply};
 use writes::Writes;
 
@@ -50,9 +53,11 @@ const RESTORE_PAUSE: Duration = Duration::from_secs(1);
 /// The groups that this broker coordinates.
 #[derive(Debug)]
 pub(crate) struct Groups {
+    /// What was given at the start; what a group may have of its own is its task's.
     pub(crate) config: Arc<GroupConfig>,
     store: Store,
     catalog: Arc<Catalog>,
+    settings: Arc<Settings>,
     /// By shard; `None` where another broker coordinates.
     leases: RwLock<Vec<Option<ShardLease>>>,
     writes: Writes,
@@ -68,13 +73,13 @@ struct GroupTask {
     events: mpsc::Sender<Event>,
     /// Cancelled when another broker is to coordinate the group.
     resigning: CancellationToken,
+    summary: summary::Place,
 }
 
 impl Groups {
     /// Coordinates nothing until [`Self::claim`].
     pub(crate) async fn open(
-        store: Store,
-        catalog: Arc<Catalog>,
+        (store, catalog, settings): (Store, Arc<Catalog>, Arc<Settings>),
         config: &Config,
         stopping: CancellationToken,
     ) -> Result<Arc<Self>, storage::Error> {
@@ -84,6 +89,7 @@ impl Groups {
             writes: Writes::start(store.group_writer()),
             store,
             catalog,
+            settings,
             leases: RwLock::new(vec![None; shards]),
             tasks: Mutex::default(),
             started: Instant::now(),
@@ -217,19 +223,30 @@ impl Groups {
         let task = GroupTask {
             events,
             resigning: CancellationToken::new(),
+            summary: summary::Place::default(),
         };
         tasks.insert(group_id.clone(), task.clone());
         let right = task::Right {
             lease,
             resigning: task.resigning.clone(),
         };
-        tokio::spawn(task::run(self.clone(), group_id, right, sent));
+        let shown = task.summary.clone();
+        tokio::spawn(task::run(self.clone(), group_id, right, shown, sent));
         Some(task)
     }
 
     /// Ids of the groups that have a task: all with members, and others that were asked lately.
     pub(crate) fn live(&self) -> Vec<Arc<str>> {
         self.tasks().keys().cloned().collect()
+    }
+
+    /// What the groups that have a task say of themselves.
+    pub(crate) fn summaries(&self) -> Vec<(Arc<str>, Summary)> {
+        let tasks = self.tasks();
+        let shown = tasks
+            .iter()
+            .filter_map(|(group_id, task)| Some((group_id.clone(), task.summary.read()?)));
+        shown.collect()
     }
 
     /// Every group that is stored and coordinated by this broker.

@@ -277,8 +277,8 @@ impl Joined {
         tasks.spawn(catalog.clone().follow());
         // A broker that is out of the cluster stops as if it had been told to, but has nothing to hand over.
         let (leaving, stopping) = (shutdown.child_token(), CancellationToken::new());
-        let groups =
-            Groups::open(store.clone(), catalog.clone(), &config, stopping.clone()).await?;
+        let parts = (store.clone(), catalog.clone(), settings.clone());
+        let groups = Groups::open(parts, &config, stopping.clone()).await?;
         cluster.begin(&groups).await?;
         let (ours, theirs) = (cluster.clone(), (catalog.clone(), groups.clone()));
         tasks.spawn(ours.clone().beat());

@@ -385,7 +385,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(GROUPS, "group.consumer.max.heartbeat.interval.ms", group_consumer_max_heartbeat_interval_ms, "MS", at_least 1,
         "The largest value of group.consumer.heartbeat.interval.ms."),
     setting!(GROUPS, "group.consumer.assignment.interval.ms", group_consumer_assignment_interval_ms, "MS", at_least 0,
-        "The least time between two assignments of a group of the new protocol."),
+        "The least time between two assignments of a group of the new protocol.").dynamic(),
     setting!(GROUPS, "group.consumer.max.size", group_consumer_max_size, "COUNT", at_least 1,
         "The most members of a group of the new protocol."),
     setting!(GROUPS, "group.consumer.assignors", group_consumer_assignors, "LIST",

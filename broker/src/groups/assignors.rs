@@ -1,7 +1,7 @@
 //! Assignors of the broker: who of a group's members gets which partitions. Pure functions, the same for the same input.
 //!
 //! `range` and `uniform` serve groups of the new protocol (KIP-848); with `round_robin` they also stand in for a classic
-//! leader that assigns nothing. Racks are not looked at: every partition can be read from every broker at the same cost.
+//! leader that assigns nothing. Racks are not looked at, as by Kafka's own two.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -153,6 +153,11 @@ impl ClassicGroup {
         }
     }
 
+    /// Goes by other settings from now on.
+    pub(crate) fn configure(&mut self, config: Arc<GroupConfig>) {
+        self.config = config;
+    }
+
     pub(crate) fn state(&self) -> ClassicState {
         self.state
     }

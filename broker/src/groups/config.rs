@@ -1,6 +1,7 @@
 //! The settings that groups go by, in the units they count in.
 
 use crate::config::{Config, MigrationPolicy};
+use crate::settings::Snapshot;
 
 /// What state machines need of the broker's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,5 +49,37 @@ impl GroupConfig {
                 assignment_interval_ms: millis(config.group_consumer_assignment_interval_ms),
             },
         }
+    }
+
+    /// What holds in one group: its own settings, within the limits of the broker, then those of the broker.
+    pub(crate) fn of(snapshot: &Snapshot, group_id: &str) -> Self {
+        let broker = &snapshot.config;
+        let mut config = Self::new(broker);
+        let Some(given) = snapshot.groups.get(group_id) else {
+            return config;
+        };
+        let number = |name: &str, least: i32, most: i32| {
+            let number: i32 = given.get(name)?.trim().parse().ok()?;
+            Some(number.max(least).min(most))
+        };
+        let millis = |value: i32| u64::try_from(value).unwrap_or(0);
+        if let Some(ms) = number(
+            "consumer.session.timeout.ms",
+            broker.group_consumer_min_session_timeout_ms,
+            broker.group_consumer_max_session_timeout_ms,
+        ) {
+            config.consumer.session_timeout_ms = millis(ms);
+        }
+        if let Some(ms) = number(
+            "consumer.heartbeat.interval.ms",
+            broker.group_consumer_min_heartbeat_interval_ms,
+            broker.group_consumer_max_heartbeat_interval_ms,
+        ) {
+            config.consumer.heartbeat_interval_ms = ms;
+        }
+        if let Some(ms) = number("consumer.assignment.interval.ms", 0, i32::MAX) {
+            config.consumer.assignment_interval_ms = millis(ms);
+        }
+        config
     }
 }

@@ -23,7 +23,7 @@ use protocol::ErrorCode;
 use uuid::Uuid;
 
 use super::config::GroupConfig;
-use super::messages::{Client, MemberRef, Protocol};
+use super::messages::{Client, CommitCheck, MemberRef, Protocol};
 use super::topics::Topics;
 use crate::error::Failure;
 pub(crate) use heartbeat::ConsumerHeartbeat;
@@ -31,6 +31,8 @@ pub(crate) use pattern::Pattern;
 
 /// Partitions by topic id; no topic without any.
 pub(crate) type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
+/// The member epoch at which each partition was given, by topic id (KIP-1251).
+pub(crate) type Epochs = BTreeMap<Uuid, BTreeMap<i32, i32>>;
 
 /// The member epoch of a static member that is away.
 pub(crate) const AWAY: i32 = -2;
@@ -68,6 +70,8 @@ pub(crate) struct Member {
     pub(crate) assigned: Partitions,
     /// What it is to give up.
     pub(crate) revoking: Partitions,
+    /// Since when it has either.
+    pub(crate) epochs: Epochs,
     /// What it is to have.
     pub(crate) target: Partitions,
     /// Of a member that speaks the classic protocol.
@@ -114,6 +118,8 @@ pub(crate) struct ConsumerGroup {
 pub(crate) struct HeartbeatAnswer {
     pub(crate) member_id: String,
     pub(crate) member_epoch: i32,
+    /// After which time the next one is expected; 0 for none.
+    pub(crate) heartbeat_interval_ms: i32,
     /// If the member needs to be told.
     pub(crate) assignment: Option<Partitions>,
 }
@@ -146,6 +152,11 @@ impl ConsumerGroup {
             dirty_members: BTreeSet::new(),
             stored_members: BTreeSet::new(),
         }
+    }
+
+    /// Goes by other settings from now on: a session from its next heartbeat.
+    pub(crate) fn configure(&mut self, config: Arc<GroupConfig>) {
+        self.config = config;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -203,42 +214,37 @@ impl ConsumerGroup {
     }
 
     /// Whether a commit of offsets is accepted, in this version of OffsetCommit.
-    pub(crate) fn check_commit(&self, member: &MemberRef, version: i16) -> Result<(), ErrorCode> {
-        if member.epoch < 0 && self.members.is_empty() {
+    pub(crate) fn check_commit(
+        &self,
+        commit: &CommitCheck<'_>,
+        version: i16,
+        topics: &dyn Topics,
+    ) -> Result<(), ErrorCode> {
+        if commit.member.epoch < 0 && self.members.is_empty() {
             return Ok(());
         }
-        let known = self.members.get(&member.member_id);
+        let known = self.members.get(&commit.member.member_id);
         let known = known.ok_or(ErrorCode::UnknownMemberId)?;
-        if known.classic.is_some() {
-            return if member.epoch == known.epoch {
-                Ok(())
-            } else {
-                Err(ErrorCode::IllegalGeneration)
-            };
-        }
-        if version < 9 {
+        if known.classic.is_none() && version < 9 {
             return Err(ErrorCode::UnsupportedVersion);
         }
-        if member.epoch == known.epoch {
-            Ok(())
-        } else {
-            Err(ErrorCode::StaleMemberEpoch)
-        }
+        known.check_epochs(commit, topics)
     }
 
     /// Whether a commit as part of a transaction is accepted. Older producers do not say which member they are.
-    pub(crate) fn check_txn_commit(&self, member: &MemberRef) -> Result<(), ErrorCode> {
+    pub(crate) fn check_txn_commit(
+        &self,
+        commit: &CommitCheck<'_>,
+        topics: &dyn Topics,
+    ) -> Result<(), ErrorCode> {
+        let member = commit.member;
         let names_itself = !member.member_id.is_empty() || member.group_instance_id.is_some();
         if member.epoch < 0 && (self.members.is_empty() || !names_itself) {
             return Ok(());
         }
         let known = self.members.get(&member.member_id);
         let known = known.ok_or(ErrorCode::UnknownMemberId)?;
-        if member.epoch == known.epoch {
-            Ok(())
-        } else {
-            Err(ErrorCode::IllegalGeneration)
-        }
+        known.check_epochs(commit, topics)
     }
 
     /// Whether a member may ask for the group's offsets.
@@ -306,6 +312,57 @@ impl ConsumerGroup {
             let _ = self.refresh_topics(topics, now);
             self.assign(topics, now);
         }
+    }
+}
+
+impl Member {
+    /// That the member had all that it commits at the epoch that it knows. That may be an earlier one than it has by now: the answer
+    /// to a heartbeat can be under way (KIP-1251).
+    fn check_epochs(&self, commit: &CommitCheck<'_>, topics: &dyn Topics) -> Result<(), ErrorCode> {
+        let epoch = commit.member.epoch;
+        if epoch == self.epoch {
+            return Ok(());
+        }
+        let code = match self.classic {
+            Some(_) => ErrorCode::IllegalGeneration,
+            None => ErrorCode::StaleMemberEpoch,
+        };
+        if epoch > self.epoch {
+            return Err(code);
+        }
+        let given = self.epochs.iter();
+        let given = given.filter_map(|(id, given)| Some((topics.by_id(*id)?.key, given)));
+        let given: HashMap<i32, &BTreeMap<i32, i32>> = given.collect();
+        let is_own = |(topic, partition): &(i32, i32)| {
+            let since = given.get(topic).and_then(|given| given.get(partition));
+            since.is_some_and(|since| *since <= epoch)
+        };
+        match commit.partitions.iter().all(is_own) {
+            true => Ok(()),
+            false => Err(code),
+        }
+    }
+
+    /// Notes since when it has its partitions: those that are new since its present epoch.
+    fn note_epochs(&mut self) {
+        let mut epochs = Epochs::new();
+        for (topic, partitions) in self.assigned.iter().chain(&self.revoking) {
+            let known = self.epochs.get(topic);
+            let since = partitions.iter().map(|partition| {
+                let known = known.and_then(|known| known.get(partition));
+                (*partition, known.copied().unwrap_or(self.epoch))
+            });
+            epochs.entry(*topic).or_default().extend(since);
+        }
+        self.epochs = epochs;
+    }
+
+    /// Whoever takes its place has had all of it from the beginning.
+    fn forget_epochs(&mut self) {
+        let given = self.epochs.values_mut();
+        given
+            .flat_map(BTreeMap::values_mut)
+            .for_each(|since| *since = 0);
     }
 }
 

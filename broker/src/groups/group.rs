@@ -10,19 +10,11 @@ use super::classic::{ClassicGroup, ClassicState};
 use super::config::GroupConfig;
 use super::consumer::{ConsumerDescription, ConsumerGroup, ConsumerHeartbeat, HeartbeatAnswer};
 use super::messages::{
-    Answers, Description, JoinAnswer, JoinRequest, Leaving, MemberRef, SyncAnswer, SyncRequest,
-    Ticket,
+    Answers, CommitCheck, Description, JoinAnswer, JoinRequest, Leaving, MemberRef, SyncAnswer,
+    SyncRequest, Ticket,
 };
 use super::topics::Topics;
 use crate::error::Failure;
-
-/// What a list of groups says of one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Summary {
-    pub(crate) group_type: &'static str,
-    pub(crate) state: &'static str,
-    pub(crate) protocol_type: String,
-}
 
 /// The state machine of a group.
 #[derive(Debug)]
@@ -71,6 +63,16 @@ impl Group {
             Machine::Classic(ClassicGroup::restore(row, members, config, now)?)
         };
         Ok(group)
+    }
+
+    /// Goes by other settings from now on.
+    pub(super) fn configure(&mut self, config: Arc<GroupConfig>) {
+        match &mut self.machine {
+            Machine::None => {}
+            Machine::Classic(group) => group.configure(config.clone()),
+            Machine::Consumer(group) => group.configure(config.clone()),
+        }
+        self.config = config;
     }
 
     pub(super) fn machine(&self) -> &Machine {
@@ -275,10 +277,12 @@ impl Group {
     /// Whether a commit is accepted, in this version of OffsetCommit. The first one makes a group.
     pub(super) fn check_commit(
         &mut self,
-        member: &MemberRef,
+        commit: &CommitCheck<'_>,
         version: i16,
+        topics: &dyn Topics,
         now: u64,
     ) -> Result<(), ErrorCode> {
+        let member = commit.member;
         match &mut self.machine {
             Machine::None if member.epoch < 0 => {
                 let mut group = self.new_classic();
@@ -293,22 +297,32 @@ impl Group {
                 group.note_stored();
                 Ok(())
             }
-            Machine::Consumer(group) => group.check_commit(member, version),
+            Machine::Consumer(group) => group.check_commit(commit, version, topics),
         }
     }
 
-    /// Whether a commit as part of a transaction is accepted (KIP-447).
+    /// Whether a commit as part of a transaction is accepted (KIP-447), in this version of TxnOffsetCommit. Before v6 there is one
+    /// error for all that is behind.
     pub(super) fn check_txn_commit(
         &mut self,
-        member: &MemberRef,
+        commit: &CommitCheck<'_>,
+        version: i16,
+        topics: &dyn Topics,
         now: u64,
     ) -> Result<(), ErrorCode> {
-        match &mut self.machine {
+        let member = commit.member;
+        let checked = match &mut self.machine {
             Machine::None if member.epoch < 0 => Ok(()),
-            Machine::None => Err(ErrorCode::IllegalGeneration),
+            Machine::None => Err(ErrorCode::GroupIdNotFound),
             Machine::Classic(group) => group.check_txn_commit(member, now),
-            Machine::Consumer(group) => group.check_txn_commit(member),
-        }
+            Machine::Consumer(group) => group.check_txn_commit(commit, topics),
+        };
+        checked.map_err(|code| match code {
+            ErrorCode::GroupIdNotFound | ErrorCode::StaleMemberEpoch if version < 6 => {
+                ErrorCode::IllegalGeneration
+            }
+            code => code,
+        })
     }
 
     pub(super) fn check_fetch(&self, member: &MemberRef) -> Result<(), ErrorCode> {
@@ -370,19 +384,15 @@ impl Group {
         }
     }
 
-    pub(super) fn summary(&self) -> Option<Summary> {
+    /// Type, state and type of protocol.
+    pub(super) fn summary(&self) -> Option<(&'static str, &'static str, &str)> {
         match &self.machine {
             Machine::None => None,
-            Machine::Classic(group) => Some(Summary {
-                group_type: "classic",
-                state: group.state().name(),
-                protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
-            }),
-            Machine::Consumer(group) => Some(Summary {
-                group_type: "consumer",
-                state: group.state(),
-                protocol_type: "consumer".to_owned(),
-            }),
+            Machine::Classic(group) => {
+                let protocol_type = group.protocol_type().unwrap_or_default();
+                Some(("classic", group.state().name(), protocol_type))
+            }
+            Machine::Consumer(group) => Some(("consumer", group.state(), "consumer")),
         }
     }
 }

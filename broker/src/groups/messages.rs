@@ -118,6 +118,13 @@ pub(crate) struct MemberRef {
     pub(crate) epoch: i32,
 }
 
+/// Who wants to commit offsets of which partitions, by topic key and number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommitCheck<'a> {
+    pub(crate) member: &'a MemberRef,
+    pub(crate) partitions: &'a [(i32, i32)],
+}
+
 /// A member that leaves: LeaveGroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leaving {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use protocol::ErrorCode;
@@ -12,14 +12,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Groups;
+use super::config::GroupConfig;
 use super::consumer::{ConsumerDescription, ConsumerHeartbeat, HeartbeatAnswer};
-use super::group::{Group, Machine, Moment, Summary};
+use super::group::{Group, Machine, Moment};
 use super::messages::{
-    Answers, Description, JoinAnswer, JoinRequest, Leaving, MemberRef, SyncAnswer, SyncRequest,
-    Ticket,
+    Answers, CommitCheck, Description, JoinAnswer, JoinRequest, Leaving, MemberRef, SyncAnswer,
+    SyncRequest, Ticket,
 };
+use super::summary::Place;
 use super::writes::Written;
 use crate::error::Failure;
+use crate::settings::Snapshot;
 
 /// A group that nobody uses is forgotten after this time; it is loaded again when it is asked.
 const IDLE: Duration = Duration::from_secs(30);
@@ -45,8 +48,14 @@ pub(crate) enum Event {
     ConsumerHeartbeat(ConsumerHeartbeat, Reply<Result<HeartbeatAnswer, Failure>>),
     Leave(Vec<Leaving>, Reply<Option<Vec<Result<(), ErrorCode>>>>),
     Commit(Commit, Reply<Result<(), ErrorCode>>),
-    /// Whether a member may commit offsets in a transaction.
-    CheckTxnCommit(MemberRef, Reply<Result<(), ErrorCode>>),
+    /// Whether a member may commit offsets of these partitions, by topic key and number, in a transaction, in this version of
+    /// TxnOffsetCommit.
+    CheckTxnCommit(
+        MemberRef,
+        Vec<(i32, i32)>,
+        i16,
+        Reply<Result<(), ErrorCode>>,
+    ),
     /// Whether a member may ask for the group's offsets.
     CheckFetch(MemberRef, Reply<Result<(), ErrorCode>>),
     /// Removes offsets of partitions, by topic name, topic key and partition; a result for each.
@@ -59,7 +68,6 @@ pub(crate) enum Event {
     Describe(Reply<Option<Result<Description, ErrorCode>>>),
     /// Of a group of the new protocol.
     DescribeConsumer(Reply<Option<Result<ConsumerDescription, ErrorCode>>>),
-    Summarize(Reply<Option<Summary>>),
     /// The topics that members are subscribed to, of a stable group whose old offsets may be forgotten.
     Subscribed(Reply<Option<BTreeSet<String>>>),
 }
@@ -91,6 +99,10 @@ struct Task {
     groups: Arc<Groups>,
     group_id: Arc<str>,
     group: Group,
+    /// Of the settings that the group goes by.
+    snapshot: Weak<Snapshot>,
+    /// Where the group's state is shown.
+    summary: Place,
     next_ticket: Ticket,
     joins: HashMap<Ticket, Reply<JoinAnswer>>,
     syncs: HashMap<Ticket, Reply<SyncAnswer>>,
@@ -101,9 +113,12 @@ pub(super) async fn run(
     groups: Arc<Groups>,
     group_id: Arc<str>,
     right: Right,
+    summary: Place,
     mut events: mpsc::Receiver<Event>,
 ) {
-    let loaded = load(&groups, &group_id).await;
+    let snapshot = groups.settings.snapshot();
+    let config = Arc::new(GroupConfig::of(&snapshot, &group_id));
+    let loaded = load(&groups, &group_id, config).await;
     let end = match loaded {
         Ok(group) => {
             let mut task = Task {
@@ -111,6 +126,8 @@ pub(super) async fn run(
                 groups: groups.clone(),
                 group_id: group_id.clone(),
                 group,
+                snapshot: Arc::downgrade(&snapshot),
+                summary,
                 next_ticket: 0,
                 joins: HashMap::new(),
                 syncs: HashMap::new(),
@@ -142,9 +159,12 @@ pub(super) async fn run(
     }
 }
 
-async fn load(groups: &Groups, group_id: &Arc<str>) -> Result<Group, String> {
+async fn load(
+    groups: &Groups,
+    group_id: &Arc<str>,
+    config: Arc<GroupConfig>,
+) -> Result<Group, String> {
     let stored = groups.store.load_group(group_id).await;
-    let config = groups.config.clone();
     match stored.map_err(|error| error.to_string())? {
         None => Ok(Group::none(group_id.clone(), config)),
         Some((row, members)) => Group::restore(row, members, config, groups.now_ms()),
@@ -203,6 +223,7 @@ impl Task {
 
     /// One event, or what time brings. Breaks when the outcome could not be written.
     async fn step(&mut self, event: Option<Event>) -> ControlFlow<()> {
+        self.configure();
         let now = self.groups.now_ms();
         let mut out = Answers::default();
         let mut deliveries: Vec<Delivery> = Vec::new();
@@ -224,6 +245,7 @@ impl Task {
         if let Some(change) = change {
             self.write(change).await?;
         }
+        self.summary.show(self.group.summary());
         for (ticket, answer) in out.joins {
             if let Some(reply) = self.joins.remove(&ticket) {
                 let _ = reply.send(answer);
@@ -236,6 +258,16 @@ impl Task {
         }
         deliveries.into_iter().for_each(|deliver| deliver());
         ControlFlow::Continue(())
+    }
+
+    /// Takes up settings that have changed.
+    fn configure(&mut self) {
+        let snapshot = self.groups.settings.snapshot();
+        if !std::ptr::eq(self.snapshot.as_ptr(), Arc::as_ptr(&snapshot)) {
+            let config = GroupConfig::of(&snapshot, &self.group_id);
+            self.group.configure(Arc::new(config));
+            self.snapshot = Arc::downgrade(&snapshot);
+        }
     }
 
     async fn write(&self, change: GroupChange) -> ControlFlow<()> {
@@ -293,8 +325,13 @@ impl Task {
             Event::Leave(members, reply) => {
                 deliver(deliveries, reply, group.leave(&members, moment));
             }
-            Event::CheckTxnCommit(member, reply) => {
-                deliver(deliveries, reply, group.check_txn_commit(&member, now));
+            Event::CheckTxnCommit(member, partitions, version, reply) => {
+                let commit = CommitCheck {
+                    member: &member,
+                    partitions: &partitions,
+                };
+                let checked = group.check_txn_commit(&commit, version, &*topics, now);
+                deliver(deliveries, reply, checked);
             }
             Event::CheckFetch(member, reply) => {
                 deliver(deliveries, reply, group.check_fetch(&member));
@@ -303,7 +340,6 @@ impl Task {
             Event::DescribeConsumer(reply) => {
                 deliver(deliveries, reply, group.describe_consumer());
             }
-            Event::Summarize(reply) => deliver(deliveries, reply, group.summary()),
             Event::Subscribed(reply) => deliver(deliveries, reply, group.kept(&*topics)),
             Event::Commit(..) | Event::Delete(_) | Event::DeleteOffsets(..) => {}
         }
@@ -316,9 +352,19 @@ impl Task {
 
     /// Checked here, then written without keeping the group waiting: the queue keeps the order.
     async fn commit(&mut self, commit: Commit, reply: Reply<Written>, now: u64) -> ControlFlow<()> {
+        let partitions = commit.offsets.iter();
+        let partitions: Vec<(i32, i32)> = partitions
+            .map(|offset| (offset.topic, offset.partition))
+            .collect();
+        let check = CommitCheck {
+            member: &commit.member,
+            partitions: &partitions,
+        };
+        let topics = &*self.groups.catalog;
         let checked = self
             .group
-            .check_commit(&commit.member, commit.api_version, now);
+            .check_commit(&check, commit.api_version, topics, now);
+        self.summary.show(self.group.summary());
         if checked.is_err() || commit.offsets.is_empty() {
             let _ = reply.send(checked);
             return ControlFlow::Continue(());
@@ -333,6 +379,7 @@ impl Task {
         if checked.is_ok() {
             self.write(GroupChange::Delete).await?;
             self.group.note_deleted();
+            self.summary.show(None);
             tracing::info!(group = &*self.group_id, "deleted");
         }
         let _ = reply.send(checked);

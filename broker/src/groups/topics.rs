@@ -11,6 +11,8 @@ use crate::catalog::{Catalog, Topic};
 pub(crate) struct TopicShape {
     pub(crate) name: Arc<str>,
     pub(crate) topic_id: Uuid,
+    /// What offsets name it by.
+    pub(crate) key: i32,
     pub(crate) partitions: i32,
 }
 
@@ -26,6 +28,7 @@ fn shape(topic: &Topic) -> TopicShape {
     TopicShape {
         name: topic.name.clone(),
         topic_id: topic.topic_id,
+        key: topic.id,
         partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
     }
 }

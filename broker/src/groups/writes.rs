@@ -1,11 +1,16 @@
 //! The queue of writes to the database: one statement at a time, with as much of what is queued as goes into one. Writes are
 //! done in the order in which they were queued.
+//!
+//! Where many groups write all the time, a statement waits for a moment for more of them ([`Pace`]): a thousand groups that commit at
+//! regular times would otherwise cost a transaction each. A group that is alone, or one of few, waits for nobody.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use protocol::ErrorCode;
 use storage::{GroupChange, GroupWrite, GroupWriter};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Writes that may wait. Beyond it groups wait with what they want to write.
 const QUEUE_MAX: usize = 10_000;
@@ -59,18 +64,81 @@ impl Writes {
     }
 }
 
+/// The longest that a write waits for others.
+const LINGER: Duration = Duration::from_millis(10);
+/// For how long it is counted how many groups write.
+const WINDOW: Duration = Duration::from_millis(100);
+/// Where fewer groups write within a window, nobody waits.
+const GROUPS_MIN: usize = 16;
+
+/// How many groups write, and so how long a write waits for others.
+#[derive(Debug)]
+struct Pace {
+    until: Instant,
+    /// In this window.
+    groups: HashSet<String>,
+    /// How many there were in the one before.
+    usual: usize,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self {
+            until: now + WINDOW,
+            groups: HashSet::new(),
+            usual: 0,
+        }
+    }
+
+    fn note(&mut self, queued: &Queued, now: Instant) {
+        if now >= self.until {
+            let is_next = now < self.until + WINDOW;
+            self.usual = if is_next { self.groups.len() } else { 0 };
+            self.groups.clear();
+            self.until = now + WINDOW;
+        }
+        if let Queued::Write(write, _) = queued
+            && !self.groups.contains(&write.group_id)
+        {
+            self.groups.insert(write.group_id.clone());
+        }
+    }
+
+    /// Whether more writes are worth waiting for. Where all that write are waiting for their answers, nobody else will come; and
+    /// who waits for all that was written before does not wait for more.
+    fn waits(&self, waiting: &VecDeque<Queued>) -> bool {
+        self.usual >= GROUPS_MIN
+            && waiting.len() < self.usual.min(BATCH_MAX)
+            && !matches!(waiting.back(), Some(Queued::Barrier(_)))
+    }
+}
+
 async fn write_all(mut writer: GroupWriter, mut queued: mpsc::Receiver<Queued>) {
     let mut waiting: VecDeque<Queued> = VecDeque::new();
+    let mut pace = Pace::new(Instant::now());
     loop {
         if waiting.is_empty() {
             match queued.recv().await {
-                Some(first) => waiting.push_back(first),
+                Some(first) => {
+                    pace.note(&first, Instant::now());
+                    waiting.push_back(first);
+                }
                 None => return,
             }
         }
-        while waiting.len() < BATCH_MAX
-            && let Ok(next) = queued.try_recv()
-        {
+        let deadline = Instant::now() + LINGER;
+        while waiting.len() < BATCH_MAX {
+            let next = match queued.try_recv() {
+                Ok(next) => next,
+                Err(_) if pace.waits(&waiting) => {
+                    match tokio::time::timeout_at(deadline, queued.recv()).await {
+                        Ok(Some(next)) => next,
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+                Err(_) => break,
+            };
+            pace.note(&next, Instant::now());
             waiting.push_back(next);
         }
         let batch = take_batch(&mut waiting);
@@ -212,6 +280,31 @@ mod tests {
             queued("a", GroupChange::Delete),
         ];
         assert_eq!(batches(all), [4, 1, 2, 1]);
+    }
+
+    #[test]
+    fn only_one_of_many_groups_waits_for_others() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let write = |group: usize| queued(&group.to_string(), GroupChange::Delete);
+        let mut pace = Pace::new(start);
+        let one: VecDeque<Queued> = [write(0)].into();
+        // One group that writes all the time, then a few of them.
+        (0..90).for_each(|ms| pace.note(&write(0), at(ms)));
+        (90..100).for_each(|ms| pace.note(&write(0), at(ms)));
+        (100..200).for_each(|ms| pace.note(&write(ms as usize % 15), at(ms)));
+        pace.note(&write(0), at(201));
+        assert!(!pace.waits(&one));
+        // Many of them.
+        (202..300).for_each(|ms| pace.note(&write(ms as usize % 20), at(ms)));
+        pace.note(&write(0), at(302));
+        assert!(pace.waits(&one));
+        let (done, _) = oneshot::channel();
+        assert!(!pace.waits(&[write(0), Queued::Barrier(done)].into()));
+        assert!(!pace.waits(&(0..20).map(write).collect()), "all are here");
+        // After a pause the first one is alone.
+        pace.note(&write(0), at(1_000));
+        assert!(!pace.waits(&one));
     }
 
     #[test]

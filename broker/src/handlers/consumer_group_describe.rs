@@ -46,6 +46,9 @@ pub(crate) async fn handle<'a>(
 type Described = Option<Result<ConsumerDescription, ErrorCode>>;
 
 async fn describe(request: &Request, group_id: &str) -> Result<Described, ErrorCode> {
+    if !group_rules::has_new_protocol(request) {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
     group_rules::check_group_id(group_id)?;
     let groups = &request.context().groups;
     groups.ask(group_id, Event::DescribeConsumer).await

@@ -22,7 +22,7 @@ pub(crate) async fn handle(
     body: ConsumerGroupHeartbeatRequest<'_>,
 ) -> ConsumerGroupHeartbeatResponse<'static> {
     match heartbeat(request, body).await {
-        Ok(answer) => response(request, answer),
+        Ok(answer) => response(answer),
         Err(failure) => ConsumerGroupHeartbeatResponse {
             error_code: failure.code.code(),
             error_message: failure.message.map(Into::into),
@@ -35,6 +35,9 @@ async fn heartbeat(
     request: &Request,
     body: ConsumerGroupHeartbeatRequest<'_>,
 ) -> Result<HeartbeatAnswer, Failure> {
+    if !group_rules::has_new_protocol(request) {
+        return Err(Failure::of(ErrorCode::UnsupportedVersion));
+    }
     check(request.version, &body)?;
     let group_id = body.group_id.clone().into_owned();
     let heartbeat = to_heartbeat(request, body);
@@ -109,7 +112,7 @@ fn to_heartbeat(request: &Request, body: ConsumerGroupHeartbeatRequest<'_>) -> C
     }
 }
 
-fn response(request: &Request, answer: HeartbeatAnswer) -> ConsumerGroupHeartbeatResponse<'static> {
+fn response(answer: HeartbeatAnswer) -> ConsumerGroupHeartbeatResponse<'static> {
     let assignment = answer.assignment.map(|assignment| Assignment {
         topic_partitions: assignment
             .into_iter()
@@ -124,12 +127,7 @@ fn response(request: &Request, answer: HeartbeatAnswer) -> ConsumerGroupHeartbea
     ConsumerGroupHeartbeatResponse {
         member_id: Some(answer.member_id.into()),
         member_epoch: answer.member_epoch,
-        heartbeat_interval_ms: if answer.member_epoch < 0 {
-            0
-        } else {
-            let config = &request.context().groups.config;
-            config.consumer.heartbeat_interval_ms
-        },
+        heartbeat_interval_ms: answer.heartbeat_interval_ms,
         assignment,
         ..ConsumerGroupHeartbeatResponse::default()
     }

@@ -106,19 +106,17 @@ fn page(
     let view = context.cluster.view();
     let partitions = topic.partitions.iter().skip(from).take(most);
     let partitions = partitions.map(|partition| {
-        let leader = partition.leader();
-        let (leader_id, error) = view.leader(leader.node_id);
-        let offline = error.map(|_| leader.node_id);
+        let shown = topic_rules::shown(&view, partition);
         DescribeTopicPartitionsResponsePartition {
-            error_code: error.map_or(0, ErrorCode::code),
-            partition_index: partition.index(),
-            leader_id,
-            leader_epoch: leader.epoch,
-            replica_nodes: vec![leader.node_id].into(),
-            isr_nodes: vec![leader.node_id].into(),
+            error_code: shown.error_code,
+            partition_index: shown.partition_index,
+            leader_id: shown.leader_id,
+            leader_epoch: shown.leader_epoch,
+            isr_nodes: shown.replicas.clone().into(),
+            replica_nodes: shown.replicas.into(),
             eligible_leader_replicas: Some(Vec::new().into()),
             last_known_elr: Some(Vec::new().into()),
-            offline_replicas: offline.into_iter().collect::<Vec<_>>().into(),
+            offline_replicas: shown.offline_replicas.into(),
             ..DescribeTopicPartitionsResponsePartition::default()
         }
     });

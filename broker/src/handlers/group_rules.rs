@@ -1,9 +1,15 @@
 //! What the APIs of groups have in common: who asks, and which ids are none.
 
-use protocol::ErrorCode;
+use std::sync::Arc;
 
+use protocol::ErrorCode;
+use storage::OffsetWrite;
+use uuid::Uuid;
+
+use crate::catalog::Topic;
 use crate::context::Request;
 use crate::groups::Client;
+use crate::settings::features;
 
 /// Every operation that Kafka knows on groups, as there is no authorizer: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and
 /// ALTER_CONFIGS as bits.
@@ -28,6 +34,12 @@ pub(super) fn client(request: &Request) -> Client {
         id: id.replace('\0', "\u{fffd}"),
         host: format!("/{}", request.session.peer.ip().to_canonical()),
     }
+}
+
+/// Whether there is a new protocol of groups: `group.version` is not 0.
+pub(super) fn has_new_protocol(request: &Request) -> bool {
+    let snapshot = request.context().settings.snapshot();
+    snapshot.features.of(features::GROUPS) > 0
 }
 
 /// An id that a group may have. An empty one has no members, only offsets.
@@ -55,4 +67,55 @@ pub(super) fn check_member(
         return Err(ErrorCode::InvalidRequest);
     }
     Ok(())
+}
+
+/// The topic that a request names by its id or, before it could, by its name.
+pub(super) fn find_topic(
+    request: &Request,
+    by_id: bool,
+    topic_id: Uuid,
+    name: &str,
+) -> Result<Arc<Topic>, ErrorCode> {
+    let catalog = &request.context().catalog;
+    if by_id {
+        let found = catalog.by_topic_id(topic_id);
+        found.ok_or(ErrorCode::UnknownTopicId)
+    } else {
+        let found = catalog.by_name(name);
+        found.ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+}
+
+/// What a request to commit says of one partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AskedOffset<'a> {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) leader_epoch: i32,
+    pub(super) metadata: Option<&'a str>,
+}
+
+/// The write of an offset of a topic that was found or not.
+pub(super) fn offset_write(
+    request: &Request,
+    topic: &Result<Arc<Topic>, ErrorCode>,
+    asked: AskedOffset<'_>,
+) -> Result<OffsetWrite, ErrorCode> {
+    let topic = topic.as_ref().map_err(|code| *code)?;
+    if topic.partition(asked.partition).is_none() {
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    }
+    let metadata = asked.metadata.unwrap_or_default();
+    if metadata.len() > request.context().groups.config.metadata_bytes_max {
+        return Err(ErrorCode::OffsetMetadataTooLarge);
+    }
+    Ok(OffsetWrite {
+        topic: topic.id,
+        partition: asked.partition,
+        offset: asked.offset,
+        leader_epoch: asked.leader_epoch,
+        metadata: metadata.to_owned(),
+        timestamp_ms: None,
+        retention_ms: None,
+    })
 }

@@ -9,7 +9,6 @@ use protocol::messages::list_groups_response::ListedGroup;
 use protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
 use crate::context::Request;
-use crate::groups::Event;
 
 /// What a group is listed as.
 #[derive(Debug)]
@@ -71,15 +70,13 @@ async fn list(request: &Request) -> Result<BTreeMap<String, Listed>, ErrorCode> 
             (group.group_id, entry)
         })
         .collect();
-    for group_id in groups.live() {
-        if let Some(summary) = groups.ask(&group_id, Event::Summarize).await? {
-            let entry = Listed {
-                group_type: summary.group_type.to_owned(),
-                state: summary.state.to_owned(),
-                protocol_type: summary.protocol_type,
-            };
-            listed.insert(group_id.to_string(), entry);
-        }
+    for (group_id, summary) in groups.summaries() {
+        let entry = Listed {
+            group_type: summary.group_type.to_owned(),
+            state: summary.state.to_owned(),
+            protocol_type: summary.protocol_type,
+        };
+        listed.insert(group_id.to_string(), entry);
     }
     Ok(listed)
 }

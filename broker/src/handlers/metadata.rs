@@ -194,17 +194,15 @@ fn failed(name: Option<Cow<'_, str>>, code: ErrorCode) -> MetadataResponseTopic<
 fn known<'a>(context: &Context, topic: &Topic) -> MetadataResponseTopic<'a> {
     let view = context.cluster.view();
     let partitions = topic.partitions.iter().map(|partition| {
-        let leader = partition.leader();
-        let (leader_id, error) = view.leader(leader.node_id);
-        let offline = error.map(|_| leader.node_id);
+        let shown = topic_rules::shown(&view, partition);
         MetadataResponsePartition {
-            error_code: error.map_or(0, ErrorCode::code),
-            partition_index: partition.index(),
-            leader_id,
-            leader_epoch: leader.epoch,
-            replica_nodes: vec![leader.node_id].into(),
-            isr_nodes: vec![leader.node_id].into(),
-            offline_replicas: offline.into_iter().collect::<Vec<_>>().into(),
+            error_code: shown.error_code,
+            partition_index: shown.partition_index,
+            leader_id: shown.leader_id,
+            leader_epoch: shown.leader_epoch,
+            isr_nodes: shown.replicas.clone().into(),
+            replica_nodes: shown.replicas.into(),
+            offline_replicas: shown.offline_replicas.into(),
             ..MetadataResponsePartition::default()
         }
     });

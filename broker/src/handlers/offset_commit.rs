@@ -3,6 +3,8 @@
 //! v1: generation and member; a time of the commit, in v1 alone. v2-v4: for how long the offsets are kept. v6: leader epochs
 //! (KIP-320). v7: static members (KIP-345). v9: member epochs (KIP-848). v10: topic ids (KIP-848).
 
+use std::sync::Arc;
+
 use protocol::ErrorCode;
 use protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -13,10 +15,13 @@ use protocol::messages::offset_commit_response::{
 use protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use storage::OffsetWrite;
 
-use super::group_rules;
+use super::group_rules::{self, AskedOffset};
 use crate::catalog::Topic;
 use crate::context::Request;
 use crate::groups::{Commit, Event, MemberRef};
+
+/// Topics have ids instead of names from this version on.
+const TOPIC_IDS_VERSION: i16 = 10;
 
 pub(crate) async fn handle<'a>(
     request: &Request,
@@ -69,23 +74,10 @@ fn take_topic<'a>(
     retention_ms: i64,
     offsets: &mut Vec<OffsetWrite>,
 ) -> OffsetCommitResponseTopic<'a> {
-    let catalog = &request.context().catalog;
-    let (found, unknown) = if request.version >= 10 {
-        (
-            catalog.by_topic_id(topic.topic_id),
-            ErrorCode::UnknownTopicId,
-        )
-    } else {
-        (
-            catalog.by_name(&topic.name),
-            ErrorCode::UnknownTopicOrPartition,
-        )
-    };
+    let by_id = request.version >= TOPIC_IDS_VERSION;
+    let found = group_rules::find_topic(request, by_id, topic.topic_id, &topic.name);
     let partitions = topic.partitions.iter().map(|partition| {
-        let taken = match &found {
-            Some(found) => take(request, found, partition, retention_ms),
-            None => Err(unknown),
-        };
+        let taken = take(request, &found, partition, retention_ms);
         let code = taken.as_ref().err().copied().unwrap_or(ErrorCode::None);
         offsets.extend(taken);
         OffsetCommitResponsePartition {
@@ -104,25 +96,19 @@ fn take_topic<'a>(
 
 fn take(
     request: &Request,
-    topic: &Topic,
+    topic: &Result<Arc<Topic>, ErrorCode>,
     partition: &OffsetCommitRequestPartition<'_>,
     retention_ms: i64,
 ) -> Result<OffsetWrite, ErrorCode> {
-    if topic.partition(partition.partition_index).is_none() {
-        return Err(ErrorCode::UnknownTopicOrPartition);
-    }
-    let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-    if metadata.len() > request.context().groups.config.metadata_bytes_max {
-        return Err(ErrorCode::OffsetMetadataTooLarge);
-    }
-    Ok(OffsetWrite {
-        topic: topic.id,
+    let asked = AskedOffset {
         partition: partition.partition_index,
         offset: partition.committed_offset,
         leader_epoch: partition.committed_leader_epoch,
-        metadata: metadata.to_owned(),
-        timestamp_ms: (request.version == 1 && partition.commit_timestamp >= 0)
-            .then_some(partition.commit_timestamp),
-        retention_ms: (retention_ms >= 0).then_some(retention_ms),
-    })
+        metadata: partition.committed_metadata.as_deref(),
+    };
+    let mut write = group_rules::offset_write(request, topic, asked)?;
+    write.timestamp_ms = (request.version == 1 && partition.commit_timestamp >= 0)
+        .then_some(partition.commit_timestamp);
+    write.retention_ms = (retention_ms >= 0).then_some(retention_ms);
+    Ok(write)
 }

@@ -1,11 +1,13 @@
 //! What Kafka allows in names, counts, assignments and settings of topics, with its error texts. Shared by the APIs that
-//! make topics; pure, so that every rule can be tested by itself.
+//! make topics; pure, so that every rule can be tested by itself. And what the APIs that show topics tell of a partition.
 
 use std::collections::HashSet;
 
 use protocol::ErrorCode;
 
+use crate::cluster::View;
 use crate::error::Failure;
+use crate::log::Partition;
 use crate::settings::Snapshot;
 use crate::settings::topics::TopicSetting;
 
@@ -14,6 +16,30 @@ const NAME_BYTES_MAX: usize = 249;
 
 /// The most partitions that one request may add, as in Kafka.
 pub(super) const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
+
+/// What clients are told of a partition: its leader is its one replica.
+#[derive(Debug)]
+pub(super) struct ShownPartition {
+    pub(super) error_code: i16,
+    pub(super) partition_index: i32,
+    pub(super) leader_id: i32,
+    pub(super) leader_epoch: i32,
+    pub(super) replicas: Vec<i32>,
+    pub(super) offline_replicas: Vec<i32>,
+}
+
+pub(super) fn shown(view: &View, partition: &Partition) -> ShownPartition {
+    let leader = partition.leader();
+    let (leader_id, error) = view.leader(leader.node_id);
+    ShownPartition {
+        error_code: error.map_or(0, ErrorCode::code),
+        partition_index: partition.index(),
+        leader_id,
+        leader_epoch: leader.epoch,
+        replicas: vec![leader.node_id],
+        offline_replicas: error.map(|_| leader.node_id).into_iter().collect(),
+    }
+}
 
 pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');

@@ -15,7 +15,7 @@ use protocol::messages::txn_offset_commit_response::{
 use protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 use storage::OffsetWrite;
 
-use super::group_rules;
+use super::group_rules::{self, AskedOffset};
 use crate::catalog::Topic;
 use crate::context::Request;
 use crate::groups::{Event, MemberRef};
@@ -60,9 +60,14 @@ async fn commit(
         epoch: body.generation_id_or_member_epoch,
     };
     let context = request.context();
+    let partitions = offsets.iter();
+    let partitions = partitions.map(|offset| (offset.topic, offset.partition));
+    let partitions = partitions.collect();
     context
         .groups
-        .ask(&body.group_id, |reply| Event::CheckTxnCommit(member, reply))
+        .ask(&body.group_id, |reply| {
+            Event::CheckTxnCommit(member, partitions, request.version, reply)
+        })
         .await??;
     if offsets.is_empty() {
         return Ok(());
@@ -84,14 +89,8 @@ fn take_topic<'a>(
     topic: &TxnOffsetCommitRequestTopic<'a>,
     offsets: &mut Vec<OffsetWrite>,
 ) -> TxnOffsetCommitResponseTopic<'a> {
-    let catalog = &request.context().catalog;
-    let found = if request.version >= TOPIC_IDS_VERSION {
-        let found = catalog.by_topic_id(topic.topic_id);
-        found.ok_or(ErrorCode::UnknownTopicId)
-    } else {
-        let found = catalog.by_name(&topic.name);
-        found.ok_or(ErrorCode::UnknownTopicOrPartition)
-    };
+    let by_id = request.version >= TOPIC_IDS_VERSION;
+    let found = group_rules::find_topic(request, by_id, topic.topic_id, &topic.name);
     let partitions = topic.partitions.iter().map(|partition| {
         let taken = take(request, &found, partition);
         let code = taken.as_ref().err().copied().unwrap_or(ErrorCode::None);
@@ -115,21 +114,11 @@ fn take(
     topic: &Result<Arc<Topic>, ErrorCode>,
     partition: &TxnOffsetCommitRequestPartition<'_>,
 ) -> Result<OffsetWrite, ErrorCode> {
-    let topic = topic.as_ref().map_err(|code| *code)?;
-    if topic.partition(partition.partition_index).is_none() {
-        return Err(ErrorCode::UnknownTopicOrPartition);
-    }
-    let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-    if metadata.len() > request.context().groups.config.metadata_bytes_max {
-        return Err(ErrorCode::OffsetMetadataTooLarge);
-    }
-    Ok(OffsetWrite {
-        topic: topic.id,
+    let asked = AskedOffset {
         partition: partition.partition_index,
         offset: partition.committed_offset,
         leader_epoch: partition.committed_leader_epoch,
-        metadata: metadata.to_owned(),
-        timestamp_ms: None,
-        retention_ms: None,
-    })
+        metadata: partition.committed_metadata.as_deref(),
+    };
+    group_rules::offset_write(request, topic, asked)
 }

@@ -14,7 +14,8 @@ use protocol::messages::offset_for_leader_epoch_request::{
 };
 use protocol::messages::update_features_request::FeatureUpdateKey;
 use protocol::messages::{
-    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ApiVersionsRequest,
+    ApiVersionsResponse, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
     DescribeClusterRequest, DescribeClusterResponse, DescribeLogDirsRequest,
     DescribeLogDirsResponse, DescribeQuorumRequest, DescribeQuorumResponse,
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, ElectLeadersRequest,
@@ -427,6 +428,94 @@ fn features_and_brokers_that_are_not_there_stay_so() {
     let text = "Broker ID 7 is not currently registered";
     assert_eq!(response.error_code, ErrorCode::BrokerIdNotRegistered as i16);
     assert_eq!(response.error_message.as_deref(), Some(text));
+}
+
+/// Changes the level of a feature, by Kafka's number of how; the error code.
+fn change_feature(c: &mut Connection, feature: &str, level: i16, kind: i8) -> i16 {
+    let request = UpdateFeaturesRequest {
+        feature_updates: vec![FeatureUpdateKey {
+            feature: feature.into(),
+            max_version_level: level,
+            upgrade_type: kind,
+            ..FeatureUpdateKey::default()
+        }],
+        ..UpdateFeaturesRequest::default()
+    };
+    let answer = c.call(&request, 2);
+    answer.read::<UpdateFeaturesResponse<'_>>().error_code
+}
+
+/// Names and levels of the features that are in force, and their epoch.
+fn features(c: &mut Connection) -> (Vec<(String, i16)>, i64) {
+    let request = ApiVersionsRequest {
+        client_software_name: "test".into(),
+        client_software_version: "1".into(),
+        ..ApiVersionsRequest::default()
+    };
+    let answer = c.call(&request, 4);
+    let response: ApiVersionsResponse<'_> = answer.read();
+    let known = response.supported_features.iter();
+    let known: Vec<_> = known
+        .map(|feature| (&*feature.name, feature.min_version, feature.max_version))
+        .collect();
+    assert_eq!(
+        known,
+        [("group.version", 0, 1), ("transaction.version", 0, 2)]
+    );
+    let levels = response.finalized_features.iter();
+    let levels = levels.map(|feature| (feature.name.to_string(), feature.max_version_level));
+    (levels.collect(), response.finalized_features_epoch)
+}
+
+#[test]
+fn features_are_lowered_and_raised_and_stay_so() {
+    const UPGRADE: i8 = 1;
+    const SAFE: i8 = 2;
+    let mut broker = Broker::start();
+    let mut c = Connection::open(&broker);
+    let level = |name: &str, level: i16| (name.to_owned(), level);
+    let (newest, first) = features(&mut c);
+    assert_eq!(
+        newest,
+        [level("group.version", 1), level("transaction.version", 2)]
+    );
+    let refused = ErrorCode::InvalidUpdateVersion as i16;
+    for (feature, level, kind) in [
+        ("transaction.version", 1, UPGRADE),
+        ("transaction.version", 3, UPGRADE),
+        ("transaction.version", 1, 9),
+        ("transaction.version", -1, SAFE),
+        ("metadata.version", 1, UPGRADE),
+    ] {
+        assert_eq!(change_feature(&mut c, feature, level, kind), refused);
+    }
+    assert_eq!(change_feature(&mut c, "transaction.version", 1, SAFE), 0);
+    assert_eq!(change_feature(&mut c, "group.version", 0, SAFE), 0);
+    let (levels, epoch) = features(&mut c);
+    assert_eq!(levels, [level("transaction.version", 1)]);
+    assert!(epoch > first);
+    let heartbeat = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let beat = |c: &mut Connection| {
+        let answer = c.call(&heartbeat, 1);
+        answer
+            .read::<ConsumerGroupHeartbeatResponse<'_>>()
+            .error_code
+    };
+    assert_eq!(beat(&mut c), ErrorCode::UnsupportedVersion as i16);
+    broker.stop();
+    broker.start_again();
+    let mut c = Connection::open(&broker);
+    assert_eq!(features(&mut c), (levels, epoch));
+    assert_eq!(change_feature(&mut c, "group.version", 1, SAFE), refused);
+    assert_eq!(change_feature(&mut c, "group.version", 1, UPGRADE), 0);
+    assert_eq!(beat(&mut c), 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod clients;
 mod languages;
 mod librdkafka;
+mod overrides;
 mod restarts;
 mod tool;
 mod waits;

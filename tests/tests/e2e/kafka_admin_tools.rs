@@ -369,7 +369,32 @@ fn kafka_reassign_partitions(tools: &Tools) {
 }
 
 fn kafka_features_cluster_and_metadata_quorum(tools: &Tools) {
-    tools.says("FeatureCommand", &["describe"]);
+    let said = tools.says("FeatureCommand", &["describe"]);
+    let features: Vec<Vec<&str>> = said
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    for (name, newest) in [("group.version", "1"), ("transaction.version", "2")] {
+        let line = features.iter().find(|words| words[1] == name).unwrap();
+        assert_eq!([line[3], line[5], line[7]], ["0", newest, newest], "{said}");
+    }
+    let transactions =
+        |verb: &'static str, feature: &'static str| [verb, "--feature", feature, "--dry-run"];
+    tools.shows(
+        "FeatureCommand",
+        &transactions("downgrade", "transaction.version=1"),
+        &["transaction.version can be downgraded to 1."],
+    );
+    tools.refuses(
+        "FeatureCommand",
+        &transactions("upgrade", "transaction.version=3"),
+        "Local controller 1 only supports versions 0-2",
+    );
+    tools.shows(
+        "FeatureCommand",
+        &["disable", "--feature", "group.version", "--dry-run"],
+        &["group.version can be disabled."],
+    );
     tools.refuses(
         "FeatureCommand",
         &["upgrade", "--feature", "foo=1"],

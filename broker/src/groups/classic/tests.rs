@@ -22,6 +22,7 @@ struct Cluster;
 impl Topics for Cluster {
     fn by_name(&self, name: &str) -> Option<TopicShape> {
         (name == "t").then(|| TopicShape {
+            key: 1,
             name: "t".into(),
             topic_id: Uuid::from_u128(1),
             partitions: 4,

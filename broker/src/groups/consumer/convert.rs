@@ -133,6 +133,7 @@ fn from_classic(
     converted.previous_epoch = epoch;
     converted.target = assigned.clone();
     converted.assigned = assigned;
+    converted.note_epochs();
     converted.session_deadline = now + member.session_timeout_ms;
     converted.classic = Some(ClassicSide {
         session_timeout_ms: member.session_timeout_ms,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use protocol::ErrorCode;
 
 use super::{
-    AWAY, ConsumerGroup, HeartbeatAnswer, LEAVING, Member, MemberState, Partitions, Pattern,
-    common, refused,
+    AWAY, ConsumerGroup, Epochs, HeartbeatAnswer, LEAVING, Member, MemberState, Partitions,
+    Pattern, common, refused,
 };
 use crate::error::Failure;
 use crate::groups::config::GroupConfig;
@@ -113,6 +113,7 @@ impl ConsumerGroup {
             || before.is_none_or(|(_, assigned)| assigned != member.assigned);
         Ok(HeartbeatAnswer {
             member_epoch: member.epoch,
+            heartbeat_interval_ms: self.config.consumer.heartbeat_interval_ms,
             assignment: is_told.then(|| member.assigned.clone()),
             member_id: request.member_id,
         })
@@ -226,6 +227,8 @@ impl ConsumerGroup {
         member.previous_epoch = 0;
         member.state = MemberState::Stable;
         member.revoking.clear();
+        member.note_epochs();
+        member.forget_epochs();
         member.rebalance_deadline = None;
         member.session_deadline = now + self.config.consumer.session_timeout_ms;
         if let Some(instance) = &member.instance_id {
@@ -314,6 +317,8 @@ impl ConsumerGroup {
             member.epoch = AWAY;
             member.state = MemberState::Stable;
             member.revoking.clear();
+            member.note_epochs();
+            member.forget_epochs();
             member.rebalance_deadline = None;
             self.dirty_members.insert(id.clone());
             self.is_dirty = true;
@@ -323,6 +328,7 @@ impl ConsumerGroup {
         Ok(HeartbeatAnswer {
             member_id: id.clone(),
             member_epoch: request.member_epoch.min(LEAVING),
+            heartbeat_interval_ms: 0,
             assignment: None,
         })
     }
@@ -343,6 +349,7 @@ impl Member {
             state: MemberState::Stable,
             assigned: Partitions::new(),
             revoking: Partitions::new(),
+            epochs: Epochs::new(),
             target: Partitions::new(),
             classic: None,
             session_deadline: u64::MAX,

@@ -40,6 +40,7 @@ impl ConsumerGroup {
         member.state = next.state;
         member.assigned = next.assigned;
         member.revoking = next.revoking;
+        member.note_epochs();
         tracing::debug!(
             group = &*self.group_id,
             member_id,

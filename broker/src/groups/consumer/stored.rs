@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use storage::{GroupChange, GroupRow, MemberRow};
 use uuid::Uuid;
 
-use super::{ClassicSide, ConsumerGroup, Member, MemberState, Partitions, Pattern};
+use super::{ClassicSide, ConsumerGroup, Member, MemberState, Pattern};
 use crate::groups::config::GroupConfig;
 use crate::groups::messages::{Client, Protocol};
 use crate::groups::stored::{self, Hex};
@@ -33,6 +33,7 @@ struct MemberDetail {
     assigned: StoredPartitions,
     revoking: StoredPartitions,
     target: StoredPartitions,
+    epochs: BTreeMap<String, BTreeMap<i32, i32>>,
     classic: Option<ClassicDetail>,
 }
 
@@ -146,6 +147,7 @@ fn row(member_id: &str, member: &Member) -> MemberRow {
         assigned: texts(&member.assigned),
         revoking: texts(&member.revoking),
         target: texts(&member.target),
+        epochs: texts(&member.epochs),
         classic,
     };
     MemberRow {
@@ -180,6 +182,7 @@ fn restore_member(row: MemberRow, config: &GroupConfig, now: u64) -> Result<Memb
     member.assigned = partitions(detail.assigned)?;
     member.revoking = partitions(detail.revoking)?;
     member.target = partitions(detail.target)?;
+    member.epochs = partitions(detail.epochs)?;
     member.classic = detail.classic.map(|classic| ClassicSide {
         session_timeout_ms: classic.session_timeout_ms,
         protocols: classic
@@ -203,8 +206,8 @@ fn restore_member(row: MemberRow, config: &GroupConfig, now: u64) -> Result<Memb
     Ok(member)
 }
 
-fn texts(partitions: &Partitions) -> StoredPartitions {
-    let topics = partitions.iter();
+fn texts<T: Clone>(by_id: &BTreeMap<Uuid, T>) -> BTreeMap<String, T> {
+    let topics = by_id.iter();
     topics
         .map(|(id, partitions)| (id.to_string(), partitions.clone()))
         .collect()
@@ -214,7 +217,7 @@ fn topic_id(text: &str) -> Result<Uuid, String> {
     text.parse().map_err(|_| format!("`{text}` is no topic id"))
 }
 
-fn partitions(stored: StoredPartitions) -> Result<Partitions, String> {
+fn partitions<T>(stored: BTreeMap<String, T>) -> Result<BTreeMap<Uuid, T>, String> {
     let topics = stored.into_iter();
     topics
         .map(|(id, partitions)| Ok((topic_id(&id)?, partitions)))

@@ -23,6 +23,7 @@ impl Cluster {
         TopicShape {
             name: name.into(),
             topic_id: Uuid::from_u128(index as u128 + 1),
+            key: i32::try_from(index).unwrap() + 1,
             partitions,
         }
     }
@@ -85,6 +86,22 @@ impl Bench {
         self.now = end;
     }
 
+    /// Whether the member may commit offsets of these partitions of topic 1.
+    fn check_commit(
+        &self,
+        member_id: &str,
+        epoch: i32,
+        version: i16,
+        partitions: &[i32],
+    ) -> Result<(), ErrorCode> {
+        let partitions: Vec<(i32, i32)> = partitions.iter().map(|p| (1, *p)).collect();
+        let commit = CommitCheck {
+            member: &member(member_id, epoch),
+            partitions: &partitions,
+        };
+        self.group.check_commit(&commit, version, &self.cluster)
+    }
+
     /// A heartbeat that says what the member owns.
     fn beat(
         &mut self,
@@ -97,6 +114,14 @@ impl Bench {
             ..beating(member_id, epoch)
         };
         self.send(request)
+    }
+}
+
+fn member(id: &str, epoch: i32) -> MemberRef {
+    MemberRef {
+        member_id: id.to_owned(),
+        group_instance_id: None,
+        epoch,
     }
 }
 

@@ -31,14 +31,6 @@ fn classic_request(member_id: &str, owned: &[i32]) -> JoinRequest {
     }
 }
 
-fn member(member_id: &str, epoch: i32) -> MemberRef {
-    MemberRef {
-        member_id: member_id.to_owned(),
-        group_instance_id: None,
-        epoch,
-    }
-}
-
 /// A stable classic group of one member that has all four partitions.
 fn classic(config: &Config) -> (ClassicGroup, Arc<GroupConfig>) {
     let config = Arc::new(GroupConfig::new(config));

@@ -100,7 +100,25 @@ impl World {
         }
     }
 
+    /// A client may commit what it consumes from as long as nobody else may consume from it, as far as it knows an epoch.
+    fn check_commits(&self) {
+        let members = &self.bench.group.members;
+        for actor in &self.actors {
+            let Some(id) = actor.id.as_ref().filter(|id| members.contains_key(*id)) else {
+                continue;
+            };
+            for partition in actor.owns.values().flatten() {
+                let others = members.iter().filter(|(other, _)| *other != id);
+                let mut held = others.flat_map(|(_, member)| member.assigned.values());
+                let is_taken = held.any(|partitions| partitions.contains(partition));
+                let accepted = self.bench.check_commit(id, actor.epoch, 9, &[*partition]);
+                assert_eq!(accepted.is_ok(), !is_taken, "{id} {partition} {accepted:?}");
+            }
+        }
+    }
+
     fn check(&self) {
+        self.check_commits();
         let mut held = Partitions::new();
         for (id, member) in &self.bench.group.members {
             let mut all = member.assigned.clone();

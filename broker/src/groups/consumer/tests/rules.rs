@@ -115,14 +115,9 @@ fn epochs_are_those_of_the_group() {
 #[test]
 fn commits_are_of_the_members_epoch() {
     let mut bench = Bench::new(2);
-    let member = |id: &str, epoch| MemberRef {
-        member_id: id.to_owned(),
-        group_instance_id: None,
-        epoch,
-    };
-    assert_eq!(bench.group.check_commit(&member("", -1), 9), Ok(()));
+    assert_eq!(bench.check_commit("", -1, 9, &[0]), Ok(()));
     let epoch = bench.join("a").member_epoch;
-    let check = |id: &str, epoch, version| bench.group.check_commit(&member(id, epoch), version);
+    let check = |id: &str, epoch, version| bench.check_commit(id, epoch, version, &[0]);
     assert_eq!(check("a", epoch, 9), Ok(()));
     assert_eq!(check("a", epoch, 8), Err(ErrorCode::UnsupportedVersion));
     assert_eq!(check("a", epoch - 1, 9), Err(ErrorCode::StaleMemberEpoch));
@@ -133,6 +128,61 @@ fn commits_are_of_the_members_epoch() {
     assert_eq!(fetch("a", epoch), Ok(()));
     assert_eq!(fetch("a", epoch - 1), Err(ErrorCode::StaleMemberEpoch));
     assert_eq!(fetch("b", epoch), Err(ErrorCode::UnknownMemberId));
+}
+
+#[test]
+fn a_commit_may_be_behind_as_long_as_its_partitions_were_there_already() {
+    let mut bench = Bench::new(4);
+    let first = bench.join("a").member_epoch;
+    bench.join("b");
+    bench.pass(1_000);
+    // Both have two partitions in the end, those of a since the beginning.
+    let kept = bench.beat("a", first, &[0, 1, 2, 3]).unwrap();
+    let kept: Vec<i32> = kept.assignment.unwrap()[&Uuid::from_u128(1)]
+        .iter()
+        .copied()
+        .collect();
+    let lost: Vec<i32> = (0..4).filter(|p| !kept.contains(p)).collect();
+    let check =
+        |bench: &Bench, epoch, partitions: &[i32]| bench.check_commit("a", epoch, 9, partitions);
+    let stale = Err(ErrorCode::StaleMemberEpoch);
+    assert_eq!(
+        check(&bench, first, &[0, 1, 2, 3]),
+        Ok(()),
+        "not yet let go"
+    );
+    let second = bench.beat("a", first, &kept).unwrap().member_epoch;
+    assert!(second > first);
+    assert_eq!(check(&bench, first, &kept), Ok(()));
+    assert_eq!(check(&bench, first - 1, &kept), stale);
+    assert_eq!(check(&bench, first, &lost), stale);
+    assert_eq!(
+        check(&bench, first, &[kept[0], lost[0]]),
+        stale,
+        "all or none"
+    );
+    assert_eq!(check(&bench, second, &lost), Ok(()), "as KIP-848 has it");
+    // What comes back is new.
+    bench.pass(1);
+    bench.send(beating("b", LEAVING)).unwrap();
+    bench.pass(1_000);
+    let third = bench.beat("a", second, &kept).unwrap();
+    assert_eq!(third.assignment, Some(of(&[0, 1, 2, 3])));
+    assert_eq!(check(&bench, second, &kept), Ok(()));
+    assert_eq!(check(&bench, second, &lost), stale);
+    assert_eq!(check(&bench, third.member_epoch, &lost), Ok(()));
+    // As part of a transaction.
+    let member = member("a", second);
+    let check = |partitions: &[(i32, i32)]| {
+        let commit = CommitCheck {
+            member: &member,
+            partitions,
+        };
+        bench.group.check_txn_commit(&commit, &bench.cluster)
+    };
+    assert_eq!(check(&[(1, kept[0])]), Ok(()));
+    assert_eq!(check(&[(1, lost[0])]), stale);
+    assert_eq!(check(&[(2, kept[0])]), stale, "of another topic");
 }
 
 #[test]
