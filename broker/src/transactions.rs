@@ -264,6 +264,12 @@ impl Transactions {
         let (transactions, slot) = (self.clone(), slot.clone());
         tokio::spawn(async move {
             let mut queued = queued.map_err(|_| EndError::NotLeader);
+            let mut reply = Some(reply);
+            let mut answer = move |result| {
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(result);
+                }
+            };
             loop {
                 let ended = match queued {
                     Ok(ended) => ended.await.unwrap_or(Err(EndError::NotLeader)),
@@ -273,11 +279,16 @@ impl Transactions {
                     Ok(results) => {
                         note(&slot.id, &ending, &results);
                         slot.lock().step(Event::Ended, now_ms());
-                        let _ = reply.send(Ok(()));
+                        answer(Ok(()));
                         return;
                     }
-                    Err(EndError::Unavailable) => {
+                    Err(error @ (EndError::Unavailable | EndError::Locked)) => {
+                        // It is decided; the producer may ask how far it is.
+                        answer(Err(ErrorCode::ConcurrentTransactions));
                         tokio::time::sleep(END_PAUSE).await;
+                        if error == EndError::Locked {
+                            transactions.wait_for_locks(&slot, &ending).await;
+                        }
                         let again = transactions.end_of(&slot, &ending);
                         queued = transactions
                             .log
@@ -288,7 +299,7 @@ impl Transactions {
                         // Another broker takes it up as it is stored.
                         tracing::warn!(id = &*slot.id, %error, "a transaction is left to another broker");
                         transactions.taken_up().remove(&slot.lease.shard);
-                        let _ = reply.send(Err(ErrorCode::NotCoordinator));
+                        answer(Err(ErrorCode::NotCoordinator));
                         return;
                     }
                 }
@@ -297,13 +308,35 @@ impl Transactions {
         answer
     }
 
+    /// What is stored with the markers.
+    fn change_of(slot: &Slot, ending: &Ending) -> TransactionWrite {
+        TransactionWrite {
+            end: Some(ending.is_commit),
+            ..Self::write_of(slot, ending.row.clone())
+        }
+    }
+
+    /// Returns when nobody holds by SQL what the end of a transaction changes, so that no flush of the lane waits for it.
+    async fn wait_for_locks(&self, slot: &Slot, ending: &Ending) {
+        let change = Self::change_of(slot, ending);
+        let mut writer = self.store.transaction_writer();
+        loop {
+            match writer.is_free(&change).await {
+                Ok(true) => return,
+                Ok(false) => tracing::warn!(
+                    id = &*slot.id,
+                    "a transaction cannot end: its rows are locked"
+                ),
+                Err(error) => tracing::warn!(id = &*slot.id, %error, "a transaction cannot end"),
+            }
+            tokio::time::sleep(END_PAUSE).await;
+        }
+    }
+
     fn end_of(&self, slot: &Slot, ending: &Ending) -> EndTransaction {
         let lease = slot.lease;
         let partitions = ending.partitions.iter();
-        let change = TransactionWrite {
-            end: Some(ending.is_commit),
-            ..Self::write_of(slot, ending.row.clone())
-        };
+        let change = Self::change_of(slot, ending);
         EndTransaction {
             producer_id: ending.marker.id,
             producer_epoch: ending.marker.epoch,

@@ -442,8 +442,27 @@ begin
 end $$;
 comment on function kafka.log_runs(int4, int4, int8, int8) is 'Runs of a partition in a segment, each put together from its rows';
 
+create function kafka.txn_state(part int4, record_offset int8, producer_id int8, producer_epoch int2) returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    -- The marker that follows the record is that of its transaction.
+    if (select a.first_offset from kafka.aborted_transactions a
+            where a.part = txn_state.part and a.producer_id = txn_state.producer_id and a.last_offset >= record_offset
+            order by a.last_offset limit 1) <= record_offset then
+        return 'aborted';
+    end if;
+    -- Partitions are noted until they have their marker, which may have a later epoch than the records.
+    if exists (select from kafka.transactions t join kafka.transaction_partitions p on p.transactional_id = t.transactional_id
+            where t.producer_id = txn_state.producer_id and p.part = txn_state.part and p.from_offset <= record_offset
+                and t.producer_epoch - txn_state.producer_epoch <= case when t.state like 'Prepare%' then 1 else 0 end) then
+        return 'open';
+    end if;
+    return 'committed';
+end $$;
+comment on function kafka.txn_state(int4, int8, int8, int2) is 'What became of the transaction of a transactional record: open, committed or aborted';
+
 create view kafka.runs as
-select t.name as topic, p.partition, r.base_offset, r.global_base, r.run, p.log_start_offset, t.topic_id
+select t.name as topic, p.partition, r.base_offset, r.global_base, r.run, p.log_start_offset, t.topic_id, p.id as part
 from kafka.topics t
 join kafka.topic_partitions p on p.topic = t.id
 cross join lateral (
@@ -457,13 +476,18 @@ cross join lateral kafka.log_runs(s.segment_id, p.id, g.first_base, g.last_base)
 create view kafka.messages as
 select r.topic, r.partition, m.partition_offset, m.global_offset, m.key, m.value, m.headers, m.timestamp_ms,
     timestamptz 'epoch' + m.timestamp_ms * interval '1 ms' as created_at, m.timestamp_type,
-    m.producer_id, m.producer_epoch, m.sequence, m.txn_state, m.compression, r.topic_id
+    m.producer_id, m.producer_epoch, m.sequence,
+    case m.txn_state when 'transactional' then kafka.txn_state(r.part, m.partition_offset, m.producer_id, m.producer_epoch)
+        else m.txn_state end as txn_state,
+    m.compression, r.topic_id
 from kafka.runs r
 cross join lateral kafka.decode_run(r.run, r.global_base, r.log_start_offset) m;
 
 create view kafka.batches as
 select r.topic, r.partition, b.base_offset, b.last_offset, b.record_count, b.size_bytes, b.compression, b.timestamp_type,
-    b.base_timestamp_ms, b.max_timestamp_ms, b.producer_id, b.producer_epoch, b.base_sequence, b.last_sequence, b.txn_state,
+    b.base_timestamp_ms, b.max_timestamp_ms, b.producer_id, b.producer_epoch, b.base_sequence, b.last_sequence,
+    case b.txn_state when 'transactional' then kafka.txn_state(r.part, b.base_offset, b.producer_id, b.producer_epoch)
+        else b.txn_state end as txn_state,
     b.leader_epoch, r.topic_id
 from kafka.runs r
 cross join lateral kafka.decode_batches(r.run, r.log_start_offset) b;
@@ -522,7 +546,10 @@ begin
             exit when not found;
             return query select m.partition_offset, m.global_offset, m.key, m.value, m.headers, m.timestamp_ms,
                     timestamptz 'epoch' + m.timestamp_ms * interval '1 ms', m.timestamp_type,
-                    m.producer_id, m.producer_epoch, m.sequence, m.txn_state, m.compression
+                    m.producer_id, m.producer_epoch, m.sequence,
+                    case m.txn_state when 'transactional' then kafka.txn_state(log.id, m.partition_offset, m.producer_id, m.producer_epoch)
+                        else m.txn_state end,
+                    m.compression
                 from kafka.decode_run(stored.run, stored.global_base, start, wanted) m;
             get diagnostics returned = row_count;
             wanted := wanted - returned;
@@ -621,7 +648,8 @@ comment on column kafka.messages.timestamp_type is 'Who set the time: CreateTime
 comment on column kafka.messages.producer_id is 'Idempotent producer; null without one';
 comment on column kafka.messages.producer_epoch is 'Epoch of the producer; null without one';
 comment on column kafka.messages.sequence is 'Number of the record in its producer''s sequence for the partition; null without one';
-comment on column kafka.messages.txn_state is 'Null outside of transactions; transactional, or control for a marker that ends one';
+comment on column kafka.messages.txn_state is
+    'Null outside of transactions; open, committed or aborted, or control for a marker that ends one. Readers of committed records see null and committed';
 comment on column kafka.messages.compression is
     'Codec of its batch: none, gzip, snappy, lz4 or zstd. SQL reads keys and values of none only (compression.type=uncompressed makes all records so)';
 comment on column kafka.messages.topic_id is 'Topic id of the Kafka protocol';
@@ -642,7 +670,7 @@ comment on column kafka.batches.producer_id is 'Idempotent producer; null withou
 comment on column kafka.batches.producer_epoch is 'Epoch of the producer; null without one';
 comment on column kafka.batches.base_sequence is 'Sequence number of the first record; null without one';
 comment on column kafka.batches.last_sequence is 'Sequence number of the last record; null without one';
-comment on column kafka.batches.txn_state is 'Null outside of transactions; transactional, or control for markers that end one';
+comment on column kafka.batches.txn_state is 'Null outside of transactions; open, committed or aborted, or control for markers that end one';
 comment on column kafka.batches.leader_epoch is 'Leader epoch of the broker that appended it';
 comment on column kafka.batches.topic_id is 'Topic id of the Kafka protocol';
 
@@ -666,6 +694,7 @@ comment on column kafka.runs.global_base is 'Global offset of the first record';
 comment on column kafka.runs.run is 'Record batches in Kafka''s format';
 comment on column kafka.runs.log_start_offset is 'First offset of the partition that may be read';
 comment on column kafka.runs.topic_id is 'Topic id of the Kafka protocol';
+comment on column kafka.runs.part is 'Key in the tables of the log';
 
 comment on view kafka.partitions is 'One row per partition with its offsets';
 comment on column kafka.partitions.topic is 'Topic';

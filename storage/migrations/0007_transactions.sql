@@ -12,6 +12,7 @@ create table kafka.transactions (
     updated_at timestamptz not null,
     transaction_version int2 not null
 ) with (fillfactor = 50);
+create index on kafka.transactions (producer_id);
 comment on table kafka.transactions is 'One row per transactional id. A transaction ends in the database''s transaction that stores its markers';
 comment on column kafka.transactions.transactional_id is 'transactional.id of the producer';
 comment on column kafka.transactions.producer_id is 'Id of the producer';
@@ -27,11 +28,15 @@ comment on column kafka.transactions.transaction_version is 'transaction.version
 create table kafka.transaction_partitions (
     transactional_id text not null,
     part int4 not null,
+    from_offset int8 not null default 0,
     primary key (transactional_id, part)
 ) with (fillfactor = 50);
 comment on table kafka.transaction_partitions is 'Partitions that open transactions write to: those that get a marker at the end';
 comment on column kafka.transaction_partitions.transactional_id is 'Transaction, kafka.transactions.transactional_id';
 comment on column kafka.transaction_partitions.part is 'Partition, kafka.partitions.part';
+
+comment on column kafka.transaction_partitions.from_offset is
+    'Records of the producer''s earlier transactions lie before it. 0 with transaction_version 2, where the epoch tells them apart';
 
 create table kafka.transaction_groups (
     transactional_id text not null,
@@ -69,6 +74,7 @@ create table kafka.aborted_transactions (
     producer_id int8 not null,
     primary key (part, last_offset)
 );
+create index on kafka.aborted_transactions (part, producer_id, last_offset);
 comment on table kafka.aborted_transactions is
     'Where aborted records lie: those of the producer from the first offset to the last, which is the marker''s, are not for readers of committed records';
 comment on column kafka.aborted_transactions.part is 'Partition, kafka.partitions.part';

@@ -34,6 +34,9 @@ pub enum Error {
     /// A change in a flush was by the right of a shard that another broker has claimed; nothing of the flush was stored.
     #[error("the coordinator of a transaction in the flush is another broker")]
     NotCoordinator,
+    /// Another session holds a row that a change in a flush needs; nothing of the flush was stored.
+    #[error("a row that a transaction in the flush needs is locked by another session")]
+    Locked,
     /// Lost a race with another transaction; the same call may be tried again at once.
     #[error("conflict with another transaction: {0}")]
     Conflict(#[source] tokio_postgres::Error),
@@ -74,6 +77,11 @@ impl Error {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         matches!(self, Self::Conflict(_) | Self::Unavailable { .. })
+    }
+
+    /// Whether a statement waited for a lock in vain.
+    pub(crate) fn is_of_lock(error: &tokio_postgres::Error) -> bool {
+        error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
     }
 
     pub(crate) fn bug(

@@ -120,8 +120,10 @@ pub(crate) const WRITE: &str = "with owned as materialized ( \
              started_at = excluded.started_at, updated_at = excluded.updated_at, \
              transaction_version = excluded.transaction_version), \
      parts as ( \
-         insert into kafka.transaction_partitions (transactional_id, part) \
-         select p.id, p.part from unnest($16::int4[], $17::text[], $18::int4[]) p (shard, id, part) \
+         insert into kafka.transaction_partitions (transactional_id, part, from_offset) \
+         select p.id, p.part, case v.version when 1 then kafka.log_end_offset(p.part) else 0 end \
+         from unnest($16::int4[], $17::text[], $18::int4[]) p (shard, id, part) \
+         join unnest($6::text[], $15::int2[]) v (id, version) on v.id = p.id \
          join owned on owned.shard = p.shard on conflict do nothing), \
      committing as ( \
          insert into kafka.transaction_groups (transactional_id, group_id) \
@@ -287,18 +289,36 @@ impl TransactionWriter {
         Ok(done.collect())
     }
 
+    /// Whether nobody holds a row that a write needs for long. It is written, and taken back.
+    pub async fn is_free(&mut self, write: &TransactionWrite) -> Result<bool> {
+        let columns = Columns::new(std::slice::from_ref(write), &[]);
+        let (connection, statement) = self.session().await?;
+        let client = &connection.client;
+        client.batch_execute("begin").await?;
+        let written = columns.execute(client, &statement).await;
+        client.batch_execute("rollback").await?;
+        self.session = Some((connection, statement));
+        match written {
+            Ok(_) => Ok(true),
+            Err(error) if Error::is_of_lock(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn session(&mut self) -> Result<(Connection, Statement)> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        let connection = pool::connect(&self.store.inner.connect).await?;
+        let limit = self.store.config().statement_timeout.as_millis();
+        let timeouts = format!("set lock_timeout = 2000; set statement_timeout = {limit}");
+        connection.client.batch_execute(&timeouts).await?;
+        let statement = connection.client.prepare(WRITE).await?;
+        Ok((connection, statement))
+    }
+
     async fn attempt(&mut self, columns: &Columns<'_>) -> Result<Vec<i32>> {
-        let (connection, statement) = match self.session.take() {
-            Some(session) => session,
-            None => {
-                let connection = pool::connect(&self.store.inner.connect).await?;
-                let limit = self.store.config().statement_timeout.as_millis();
-                let timeouts = format!("set lock_timeout = 2000; set statement_timeout = {limit}");
-                connection.client.batch_execute(&timeouts).await?;
-                let statement = connection.client.prepare(WRITE).await?;
-                (connection, statement)
-            }
-        };
+        let (connection, statement) = self.session().await?;
         let limit = self.store.config().statement_timeout;
         let write = columns.execute(&connection.client, &statement);
         let result = match tokio::time::timeout(limit, write).await {

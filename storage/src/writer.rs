@@ -40,6 +40,8 @@ const FENCE: &str = "update kafka.lanes set flush_seq = flush_seq + 1, records =
 /// A session whose client is gone must not hold the lane's row for long.
 const LANE_SESSION: &str = "set idle_in_transaction_session_timeout = '10s'; set tcp_keepalives_idle = 10; \
      set tcp_keepalives_interval = 5; set tcp_keepalives_count = 2";
+/// With changes of transactions, whose rows anybody may have locked by SQL: all else in the lane is not to wait for long.
+const BEGIN_CHANGES: &str = "begin; set local lock_timeout = 1000";
 const SELF: &str =
     "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()";
 /// A process number alone may have been used again.
@@ -215,7 +217,8 @@ impl LaneWriter {
     }
 
     /// As [`LaneWriter::flush`], with changes of transactions in the same transaction of the database: all of it is stored, or
-    /// nothing. `NotCoordinator` if one of them is by the right of a shard that is lost: nothing was stored, the caller is free.
+    /// nothing. `NotCoordinator` if one of them is by the right of a shard that is lost, `Locked` if one of its rows is locked by
+    /// another session: nothing was stored, the caller is free.
     pub async fn flush_with(
         &mut self,
         runs: &[Run],
@@ -253,7 +256,7 @@ impl LaneWriter {
                 self.roll_if_full();
             }
             // This attempt had the lane's row, so one that was in doubt before has ended without a commit.
-            Err(Error::NotCoordinator) => self.pending = None,
+            Err(Error::NotCoordinator | Error::Locked) => self.pending = None,
             Err(_) if !in_doubt => self.pending = None,
             Err(_) => {}
         }
@@ -517,8 +520,12 @@ impl Link {
             }
         };
         // Polled in order, so they are sent in order without waiting for each other.
+        let begin = match flush.changes.is_empty() {
+            true => "begin",
+            false => BEGIN_CHANGES,
+        };
         let (begun, fenced, owned, sink) = join4(
-            client.batch_execute("begin"),
+            client.batch_execute(begin),
             client.execute(
                 &self.fence,
                 &[
@@ -541,7 +548,11 @@ impl Link {
                 .map_err(Failure::before_commit)?;
             return Ok(Attempt::Refused);
         }
-        if !columns.are_all_owned(&owned.map_err(Failure::before_commit)?) {
+        let owned = owned.map_err(|error| match Error::is_of_lock(&error) {
+            true => Failure::before_commit(Error::Locked),
+            false => Failure::before_commit(error),
+        })?;
+        if !columns.are_all_owned(&owned) {
             drop(sink);
             client
                 .batch_execute("rollback")

@@ -269,6 +269,39 @@ impl Postgres {
     }
 }
 
+/// A session with an open transaction, which ends with this value.
+#[derive(Debug)]
+pub struct Session {
+    _client: tokio_postgres::Client,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Postgres {
+    /// Runs statements in a transaction that stays open.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn begin(&self, sql: &str) -> Session {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let client = runtime.block_on(async {
+            let connected = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await;
+            let (client, connection) = connected.expect("PostgreSQL accepts connections");
+            tokio::spawn(connection);
+            let begun = client.batch_execute(&format!("begin; {sql}")).await;
+            begun.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+            client
+        });
+        Session {
+            _client: client,
+            _runtime: runtime,
+        }
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         drop(self.guard.take());

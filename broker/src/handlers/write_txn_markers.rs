@@ -95,6 +95,6 @@ fn code(error: EndError) -> ErrorCode {
         EndError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         EndError::StaleEpoch => ErrorCode::InvalidProducerEpoch,
         EndError::StaleCoordinator => ErrorCode::TransactionCoordinatorFenced,
-        EndError::Unavailable => ErrorCode::KafkaStorageError,
+        EndError::Unavailable | EndError::Locked => ErrorCode::KafkaStorageError,
     }
 }

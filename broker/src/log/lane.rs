@@ -345,10 +345,10 @@ impl Lane {
                     pending.into_iter().for_each(refuse);
                     return false;
                 }
-                Flushed::NotCoordinator => {
+                Flushed::Refused(why) => {
                     // Whoever asked asks again, for nothing of this was stored.
                     runs.iter().for_each(|run| run.partition.forget_unflushed());
-                    let refuse = |pending: Pending| pending.refuse(EndError::NotCoordinator);
+                    let refuse = |pending: Pending| pending.refuse(why);
                     pending.into_iter().for_each(refuse);
                     return true;
                 }
@@ -390,7 +390,11 @@ impl Lane {
                 }
                 Err(error @ storage::Error::NotCoordinator) => {
                     tracing::warn!(%error, "a flush is not committed");
-                    return Flushed::NotCoordinator;
+                    return Flushed::Refused(EndError::NotCoordinator);
+                }
+                Err(error @ storage::Error::Locked) => {
+                    tracing::warn!(%error, "a flush is not committed");
+                    return Flushed::Refused(EndError::Locked);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the flush is not committed yet, trying again");
@@ -503,6 +507,6 @@ enum Flushed {
     Committed,
     /// Another broker owns the lane.
     Fenced,
-    /// Another broker coordinates a transaction of it. Nothing is stored.
-    NotCoordinator,
+    /// Another broker coordinates a transaction of it, or its rows are locked. Nothing is stored.
+    Refused(EndError),
 }

@@ -152,6 +152,8 @@ pub(crate) enum EndError {
     StaleCoordinator,
     #[error("the log could not be read")]
     Unavailable,
+    #[error("another session of the database has locked what it changes")]
+    Locked,
 }
 
 impl From<MarkerError> for EndError {

@@ -155,7 +155,7 @@ async fn compressed_and_marked_batches_are_told_apart() {
             "8 500 CreateTime zstd",
             "9 500 CreateTime zstd",
             "10 \\x6b \\x76 900 LogAppendTime none",
-            "11 \\x6b \\x76 500 CreateTime transactional none",
+            "11 \\x6b \\x76 500 CreateTime committed none",
         ]
     );
 }

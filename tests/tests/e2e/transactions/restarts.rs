@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tests::batch::NewBatch;
 use tests::librdkafka::{client, is_queue_full};
+use tests::postgres::Postgres;
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic, wait_for};
 
-use super::{LIMIT, Txn, read};
+use super::{LIMIT, NONE, Txn, read};
 
 const PARTITIONS: i32 = 2;
 const PRODUCERS: usize = 3;
@@ -31,7 +33,7 @@ enum Outcome {
 }
 
 /// Producers that commit and abort until they are told to stop.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<BTreeMap<usize, Outcome>>>,
@@ -116,7 +118,7 @@ fn aborted(producer: &BaseProducer) -> Option<Outcome> {
 }
 
 impl Load {
-    fn start(bootstrap: &str, topic: &str) -> Self {
+    pub(super) fn start(bootstrap: &str, topic: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicUsize::new(0));
         let threads = (0..PRODUCERS).map(|number| {
@@ -151,7 +153,7 @@ impl Load {
     }
 
     /// Waits until so many more transactions are over.
-    fn progress(&self, transactions: usize) {
+    pub(super) fn progress(&self, transactions: usize) {
         let goal = self.done.load(Ordering::Relaxed) + transactions;
         wait_for("transactions", Duration::from_secs(120), || {
             (self.done.load(Ordering::Relaxed) >= goal).then_some(())
@@ -218,19 +220,24 @@ fn readers_of_committed_records_see_whole_transactions_through_kills() {
         broker.start_again();
     }
     load.progress(30);
+    check_all(load, &broker, &topic);
+}
+
+/// Ends the load, and checks what readers of committed records see of its topic.
+pub(super) fn check_all(load: Load, broker: &Broker, topic: &str) {
     let known = load.end();
     let committed = known.iter().flat_map(BTreeMap::values);
     let committed = committed.filter(|outcome| **outcome == Outcome::Committed);
     assert!(committed.count() > 30);
     // What the last producers may have left open is aborted for their successors.
     for number in 0..PRODUCERS {
-        Txn::named(&broker, &format!("{topic}-{number}"), 2).init();
+        Txn::named(broker, &format!("{topic}-{number}"), 2).init();
     }
-    let mut reader = Connection::open(&broker);
+    let mut reader = Connection::open(broker);
     let mut seen = Vec::new();
     for partition in 0..PARTITIONS {
         let all = wait_for("all transactions to end", LIMIT, || {
-            let all = read(&mut reader, &topic, partition, 1);
+            let all = read(&mut reader, topic, partition, 1);
             (all.last_stable_offset == all.high_watermark).then_some(all)
         });
         seen.push(check(&all.values, &known));
@@ -302,4 +309,38 @@ fn what_takes_too_long_is_aborted() {
         txn.end(true);
     }
     assert_eq!(read(&mut reader, &topic, 0, 1).values, ["again", "again"]);
+}
+
+/// Nothing of the transaction is done, the client is told to ask again, and the others that write are not held up.
+#[test]
+fn a_row_that_somebody_locks_by_sql_stops_one_transaction_and_no_other() {
+    let postgres = Postgres::start();
+    let broker = Broker::start_with(&["--database-url", &postgres.url()]);
+    let (topic, group) = (fresh_topic("locked"), fresh_topic("group"));
+    let mut reader = Connection::open(&broker);
+    reader.create_topic(&topic, 1);
+    let mut txn = Txn::new(&broker, 2);
+    txn.commit_offset(&group, &topic, 1);
+    txn.end(true);
+    txn.produce(&topic, 0, &["waits"]);
+    txn.commit_offset(&group, &topic, 2);
+    let somebody = postgres.begin("select from kafka.group_offsets for update");
+    let (code, ..) = txn.try_end(true);
+    assert_eq!(code, protocol::ErrorCode::ConcurrentTransactions as i16);
+    for _ in 0..20 {
+        let plain = NewBatch::of(&["plain"]).bytes();
+        wait_for("an acknowledgement", LIMIT, || {
+            let error = reader.produce(&topic, 0, &plain).error;
+            (error == NONE).then_some(())
+        });
+    }
+    let offset = "select committed_offset::text from kafka.group_offsets";
+    assert_eq!(postgres.query(offset), ["1"]);
+    assert!(read(&mut reader, &topic, 0, 1).values.is_empty());
+    drop(somebody);
+    txn.end(true);
+    assert_eq!(postgres.query(offset), ["2"]);
+    let seen = read(&mut reader, &topic, 0, 1);
+    assert_eq!(seen.values.len(), 21);
+    assert_eq!(seen.last_stable_offset, seen.high_watermark);
 }
