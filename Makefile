@@ -26,12 +26,15 @@ test:
 	CARGO_INCREMENTAL=0 .ci/test --locked $(ARGS)
 
 # Kills broker and PostgreSQL at random under load, and checks that every acknowledged record is there once and in order,
-# and that no committed offset goes back.
+# that no committed offset goes back, and that Kafka Streams, Java and librdkafka do what they do in transactions exactly once.
 chaos:
 	.ci/deps test
 	CHAOS_ROUNDS=$(ROUNDS) cargo test --locked -p tests --test e2e -- durability::chaos brokers::chaos \
 	  database_faults::faults_of_the_database_under_load groups::restarts::no_committed_offset_goes_back \
-	  groups::restarts::no_committed_offset_goes_back_with_a_second_broker --exact --nocapture
+	  groups::restarts::no_committed_offset_goes_back_with_a_second_broker \
+	  transactions::chaos::kafka_streams_counts_words_exactly_once transactions::chaos::java_copies_with_offsets_exactly_once \
+	  transactions::chaos::librdkafkas_transactions_are_whole_or_not_there \
+	  transactions::histories::random_histories_are_as_a_plain_model_says --exact --nocapture
 
 lint:
 	cargo fmt --all --check

@@ -42,6 +42,92 @@ fn tool_class(class: &str) -> String {
     }
 }
 
+/// A Java program that goes on until its standard input ends.
+#[derive(Debug)]
+pub struct Running {
+    process: Child,
+    input: Option<ChildStdin>,
+    log: PathBuf,
+}
+
+impl Running {
+    /// `pgkafka.Client` with a subcommand, as [`client`]. What it says goes to a file in `dir`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn client(dir: &Path, args: &[&str]) -> Self {
+        let class_path = format!("{0}/classes:{0}/lib/*", programs().display());
+        let words = [&["-cp", &class_path, "pgkafka.Client"], args].concat();
+        Self::start(dir, &words)
+    }
+
+    /// A source file of `tests/clients/kafka-tools`, which may use Kafka Streams. What it says goes to a file in `dir`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn source(dir: &Path, file: &str, args: &[&str]) -> Self {
+        let class_path = tools_class_path();
+        let source = workspace().join("tests/clients/kafka-tools").join(file);
+        let source = source.display().to_string();
+        Self::start(dir, &[&["-cp", &class_path, &source], args].concat())
+    }
+
+    fn start(dir: &Path, words: &[&str]) -> Self {
+        let path = dir.join("java.log");
+        let log = fs::File::create(&path).expect("a log file");
+        let mut process = Command::new("java")
+            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1"])
+            .arg(format!("-Djava.io.tmpdir={}", dir.display()))
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("java runs");
+        Self {
+            input: process.stdin.take(),
+            process,
+            log: path,
+        }
+    }
+
+    /// Fails with what it said when it has ended by itself.
+    ///
+    /// # Panics
+    /// In that case.
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.process.try_wait().expect("the state of the program") {
+            panic!("the program ended by itself, {status}\n{}", self.said());
+        }
+    }
+
+    /// What it said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        if std::thread::panicking() {
+            let said = self.said();
+            let lines: Vec<&str> = said.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("---- the end of what the program said\n{}", tail.join("\n"));
+        }
+        // It is not to go on without the tests.
+        for _ in 0..100 {
+            if matches!(self.process.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// Seconds that all tools run by one shell may take.
 const SHELL_SECONDS: &str = "240";
 

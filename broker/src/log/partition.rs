@@ -48,7 +48,7 @@ pub struct Read {
     pub records: Vec<Bytes>,
     /// The sum of their lengths.
     pub size_bytes: usize,
-    /// The positions when they were read.
+    /// The positions when they were read; the last stable offset is -1 where a reader of all records would have had to wait for it.
     pub offsets: Offsets,
     /// Where some of the records are not for readers of committed records; filled for such readers alone.
     pub aborted: Vec<Aborted>,

@@ -10,6 +10,9 @@ use super::tail::Collector;
 use super::transactions::Aborted;
 use super::{Isolation, Offsets, Partition, Read, ReadError};
 
+/// The last stable offset, for a reader of all records that is not to wait until it is known.
+const UNKNOWN_OFFSET: i64 = -1;
+
 impl Partition {
     /// Whole batches from the one that holds `offset` on, at most `max_bytes`; with `at_least_one` the first batch comes
     /// however large it is. Empty at the end of what the reader gets.
@@ -23,8 +26,12 @@ impl Partition {
         if isolation == Isolation::Committed {
             self.load().await?;
         }
+        let is_loaded = self.is_loaded();
         let collector = Collector::new(max_bytes, at_least_one);
-        let (collector, offsets) = self.collect(offset, collector, isolation).await?;
+        let (collector, mut offsets) = self.collect(offset, collector, isolation).await?;
+        if !is_loaded {
+            offsets.last_stable_offset = UNKNOWN_OFFSET;
+        }
         let aborted = match isolation {
             Isolation::Committed if collector.size_bytes > 0 => {
                 self.aborted(offset, collector.end_offset).await?

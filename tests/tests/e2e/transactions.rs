@@ -1,6 +1,8 @@
 //! Transactions: by hand on the wire, through kills of the broker, with real clients and tools.
 
+mod chaos;
 mod clients;
+mod histories;
 mod restarts;
 mod wire;
 
@@ -107,6 +109,16 @@ impl Txn {
             response.producer_id,
             response.producer_epoch,
         )
+    }
+
+    /// InitProducerId without waiting for its answer.
+    pub(crate) fn send_init(&mut self, timeout_ms: i32) {
+        let request = InitProducerIdRequest {
+            transactional_id: Some(self.id.clone().into()),
+            transaction_timeout_ms: timeout_ms,
+            ..InitProducerIdRequest::default()
+        };
+        self.connection.send(&request, 5);
     }
 
     pub(crate) fn init(&mut self) {

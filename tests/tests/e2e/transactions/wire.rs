@@ -232,7 +232,12 @@ fn what_is_wrong_with_a_request_is_told_with_kafkas_codes() {
 }
 
 /// OffsetFetch of partition 0: offset and code.
-fn committed(connection: &mut Connection, group: &str, topic: &str, stable: bool) -> (i64, i16) {
+pub(super) fn committed(
+    connection: &mut Connection,
+    group: &str,
+    topic: &str,
+    stable: bool,
+) -> (i64, i16) {
     let request = OffsetFetchRequest {
         groups: vec![OffsetFetchRequestGroup {
             group_id: group.into(),

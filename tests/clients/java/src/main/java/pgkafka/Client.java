@@ -46,6 +46,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * times   BOOTSTRAP TOPIC TIMESTAMP    offsetsForTimes of every partition: "partition offset timestamp" or "partition none"
  * members BOOTSTRAP TOPICS GROUP [setting=value …]   members of a group, as Members says; TOPICS may be re2:PATTERN or java:PATTERN
  * copy    BOOTSTRAP FROM TO GROUP COUNT   copies COUNT records in transactions with their offsets, as Copy says
+ * copy-on BOOTSTRAP FROM TO GROUP      the same until the standard input ends, through failures of brokers
  * committed BOOTSTRAP TOPIC COUNT      as consume, of committed records
  * admin   BOOTSTRAP TOPIC              creates, describes, grows, lists offsets, deletes; a line for each step
  * administer BOOTSTRAP TOPIC           what the administrators of all languages do, in Administrator
@@ -61,7 +62,8 @@ public final class Client {
                 case "headers" -> headers(args[1], args[2]);
                 case "consume" -> consume(consumer(args[1], "read_uncommitted"), args[2], Integer.parseInt(args[3]));
                 case "committed" -> consume(consumer(args[1], "read_committed"), args[2], Integer.parseInt(args[3]));
-                case "copy" -> new Copy(args[1], args[2], args[3], args[4], Integer.parseInt(args[5])).run();
+                case "copy" -> new Copy(args[1], args[2], args[3], args[4]).run(Integer.parseInt(args[5]));
+                case "copy-on" -> new Copy(args[1], args[2], args[3], args[4]).runOn();
                 case "times" -> times(args[1], args[2], Long.parseLong(args[3]));
                 case "admin" -> admin(args[1], args[2]);
                 case "administer" -> Administrator.run(args[1], args[2]);
