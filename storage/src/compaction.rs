@@ -61,6 +61,8 @@ pub struct Replacement {
     pub bytes: i64,
     /// Cleaned before this offset from now on; `None` if there is more to do.
     pub cleaned_to: Option<i64>,
+    /// Offsets of markers that are gone, with all of their transactions.
+    pub gone_markers: Vec<i64>,
 }
 
 const STRETCHES: &str = "select s.part, coalesce(c.end_offset, 0), s.segment_id, s.first_offset, s.end_offset, s.bytes \
@@ -85,6 +87,8 @@ const CLEANED: &str = "insert into kafka.cleaned as c (part, end_offset) \
      select u.* from unnest($1::int4[], $2::int8[]) u (part, end_offset) \
      where exists (select 1 from kafka.topic_partitions p where p.id = u.part for key share) \
      on conflict (part) do update set end_offset = greatest(c.end_offset, excluded.end_offset), cleaned_at = now()";
+const FORGET_ABORTED: &str = "delete from kafka.aborted_transactions a \
+     using unnest($1::int4[], $2::int8[]) u (part, last_offset) where a.part = u.part and a.last_offset = u.last_offset";
 /// Marks within what was cleaned lie before fewer bytes than they did, which is as if more had been appended before them.
 const SHIFT_MARKS: &str = "update kafka.time_index i set bytes = i.bytes + u.saved \
      from unnest($1::int4[], $2::int8[], $3::int8[]) u (part, end_offset, saved) \
@@ -361,6 +365,12 @@ impl CleanSegment {
         client
             .execute(SHIFT_MARKS, &[&parts, &ends, &saved])
             .await?;
+        let gone = replacements.iter();
+        let gone = gone.flat_map(|r| r.gone_markers.iter().map(|marker| (r.part, *marker)));
+        let (parts, markers): (Vec<i32>, Vec<i64>) = gone.unzip();
+        if !markers.is_empty() {
+            client.execute(FORGET_ABORTED, &[&parts, &markers]).await?;
+        }
         let (parts, cleaned): (Vec<i32>, Vec<i64>) = replacements
             .iter()
             .filter_map(|r| Some((r.part, r.cleaned_to?)))

@@ -15,7 +15,7 @@ use storage::{CleanSegment, Cleanable, LaneCleaner, Replacement, Store, Stretch}
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::compact::{CleanError, Filter, KeyMap, Rules};
+use super::compact::{AbortedIndex, CleanError, Filter, KeyMap, Rules};
 use super::runs::{Joiner, add_runs, filter_runs};
 use super::{Log, Partition, ReadError, TopicSettings};
 
@@ -288,7 +288,6 @@ impl Cleaner {
         throttle: &mut Throttle,
     ) -> Result<Output, Failure> {
         let log_start_offset = plan.partition.offsets().log_start_offset;
-        let last_of_producers = self.last_of_producers(&plan.partition).await?;
         let keys = self
             .map_keys(plan, log_start_offset, limits, throttle)
             .await?;
@@ -299,7 +298,9 @@ impl Cleaner {
             cap_bytes: self.cap_bytes,
             log_start_offset,
         };
-        let mut filter = Filter::new(keys, rules, last_of_producers);
+        let mut filter = self
+            .keep_producers(&plan.partition, Filter::new(keys, rules))
+            .await?;
         let touched = plan.stretches.iter();
         let touched = touched.filter(|stretch| stretch.first_offset < cleaned_to);
         let groups = groups(touched.copied());
@@ -316,6 +317,7 @@ impl Cleaner {
                 self.rewrite(part, group, filter, &output, throttle).await?;
             filter = rest;
             replacement.cleaned_to = (index == last).then_some(cleaned_to);
+            replacement.gone_markers = std::mem::take(&mut filter.gone_markers);
             output.bytes += replacement.bytes;
             output.replacements.push(replacement);
             output.partitions.push(Arc::clone(&plan.partition));
@@ -332,11 +334,16 @@ impl Cleaner {
         throttle: &mut Throttle,
     ) -> Result<KeyMap, Failure> {
         let first_offset = plan.cleaned_to.max(log_start_offset);
-        let mut keys = KeyMap::new(limits.memory_bytes, first_offset);
+        // All that lies in sealed segments before the last stable offset is decided, and known there.
+        let part = plan.partition.id();
+        let end_offset = plan.stretches.last().map_or(0, |last| last.end_offset);
+        let aborted = self.store.aborted_transactions(part, 0, end_offset).await?;
+        let aborted = Arc::new(AbortedIndex::new(&aborted));
+        let mut keys = KeyMap::new(limits.memory_bytes, first_offset, aborted);
         let cap_bytes = self.cap_bytes;
         let dirty = plan.stretches.iter();
         for stretch in dirty.filter(|stretch| stretch.end_offset > first_offset) {
-            let mut reader = self.store.read_stretch(plan.partition.id(), *stretch);
+            let mut reader = self.store.read_stretch(part, *stretch);
             loop {
                 let runs = reader.next(ROWS_MAX).await?;
                 if runs.is_empty() {
@@ -388,20 +395,25 @@ impl Cleaner {
             bytes: joiner.bytes,
             stretches: group,
             cleaned_to: None,
+            gone_markers: Vec::new(),
         };
         Ok((filter, replacement))
     }
 
-    /// Offset of the last batch of each producer that is not forgotten.
-    async fn last_of_producers(
+    /// What is known of producers that are not forgotten is to stay in the log.
+    async fn keep_producers(
         &self,
         partition: &Arc<Partition>,
-    ) -> Result<HashMap<i64, i64>, Failure> {
+        mut filter: Filter,
+    ) -> Result<Filter, Failure> {
         let oldest_ms = super::now_ms() - self.producer_id_expiration_ms;
         partition.load().await?;
         let appender = partition.appender();
-        let producers = appender.producers.as_ref();
-        Ok(producers.map_or_else(HashMap::new, |producers| producers.last_batches(oldest_ms)))
+        if let Some(producers) = appender.producers.as_ref() {
+            filter.last_of_producers = producers.last_batches(oldest_ms);
+            filter.epochs_of_markers = producers.epochs_of_markers(oldest_ms);
+        }
+        Ok(filter)
     }
 }
 
@@ -459,6 +471,10 @@ impl Output {
     async fn finish(self) -> Result<(), Failure> {
         if self.replacements.is_empty() {
             return Ok(());
+        }
+        // Before their markers: nothing of these transactions is left, so who reads without knowing of them misses nothing.
+        for (partition, replacement) in self.partitions.iter().zip(&self.replacements) {
+            partition.forget_aborted(&replacement.gone_markers);
         }
         self.segment.finish(&self.replacements).await?;
         for (partition, replacement) in self.partitions.iter().zip(&self.replacements) {

@@ -462,6 +462,13 @@ impl Partition {
         self.waiters.wake();
     }
 
+    /// Aborted transactions of which nothing is left, by the offsets of their markers.
+    pub(crate) fn forget_aborted(&self, markers: &[i64]) {
+        if !markers.is_empty() {
+            self.state().transactions.forget_aborted(markers);
+        }
+    }
+
     /// What lies before `offset` is read from the database from now on: it is not there any more, or there is less of it.
     pub(crate) fn forget_tail(&self, offset: i64) {
         let mut freed = Vec::new();

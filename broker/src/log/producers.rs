@@ -216,6 +216,15 @@ impl Producers {
             .collect()
     }
 
+    /// The epoch of each producer that was seen at `oldest_ms` or later and has written no batch with it: that of a marker.
+    pub(crate) fn epochs_of_markers(&self, oldest_ms: i64) -> HashMap<i64, i16> {
+        let living = self.by_id.iter();
+        let living = living.filter(|(_, producer)| {
+            producer.last_seen_ms >= oldest_ms && producer.batches.is_empty()
+        });
+        living.map(|(id, producer)| (*id, producer.epoch)).collect()
+    }
+
     /// Judges a marker.
     pub(crate) fn check_marker(&self, marker: &Marker) -> Result<(), MarkerError> {
         let Some(producer) = self.by_id.get(&marker.producer_id) else {

@@ -91,6 +91,12 @@ impl PartitionTransactions {
         }
     }
 
+    /// Nothing of those that ended at these offsets, in ascending order, is left.
+    pub(super) fn forget_aborted(&mut self, last_offsets: &[i64]) {
+        self.aborted
+            .retain(|aborted| last_offsets.binary_search(&aborted.last_offset).is_err());
+    }
+
     /// One past the last record before which all is decided.
     pub(super) fn last_stable_offset(&self, high_watermark: i64) -> i64 {
         let first = self.open.first_key_value();
