@@ -312,7 +312,7 @@ impl Cluster {
     async fn share_partitions(&self, catalog: &Arc<Catalog>) -> Result<(), storage::Error> {
         let loads = self.store.lane_loads().await?;
         let gifts = shares(&loads, self.me.node_id);
-        let moves = pick(catalog, gifts);
+        let moves = pick(catalog, gifts, self.view().brokers.len());
         if !moves.is_empty() {
             tracing::info!(partitions = moves.len(), "handed to other brokers");
             catalog.hand_over(moves).await;
@@ -441,19 +441,24 @@ fn shares(loads: &[LaneLoad], node_id: i32) -> Vec<i32> {
     }
 }
 
-/// A partition that this broker leads for each of `takers`, of the topics of which it leads the most.
-fn pick(catalog: &Catalog, takers: Vec<i32>) -> Vec<(Arc<Partition>, i32)> {
+/// A partition that this broker leads for each of `takers`, of the topic of which it leads the most beyond its share, `brokers`
+/// being there.
+fn pick(catalog: &Catalog, takers: Vec<i32>, brokers: usize) -> Vec<(Arc<Partition>, i32)> {
     let topics = catalog.all();
-    let mut led: Vec<Vec<Arc<Partition>>> = topics
+    let mut led: Vec<(usize, Vec<Arc<Partition>>)> = topics
         .iter()
         .map(|topic| {
             let partitions = topic.partitions.iter();
-            partitions.filter(|p| p.is_led()).cloned().collect()
+            let led = partitions.filter(|p| p.is_led()).cloned().collect();
+            (topic.partitions.len(), led)
         })
         .collect();
+    let surplus =
+        |(all, led): &(usize, Vec<_>)| (led.len() * brokers).cast_signed() - all.cast_signed();
     let taken = takers.into_iter().filter_map(|taker| {
-        let most = led.iter_mut().max_by_key(|partitions| partitions.len());
-        Some((most?.pop()?, taker))
+        let with_some = led.iter_mut().filter(|(_, led)| !led.is_empty());
+        let (_, most) = with_some.max_by_key(|topic| surplus(topic))?;
+        Some((most.pop()?, taker))
     });
     taken.collect()
 }

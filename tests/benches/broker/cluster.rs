@@ -107,7 +107,10 @@ fn throughput(first: &Broker, second: &mut Broker, rounds: usize, length: Durati
         let (mut alone, mut together) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             alone.push(measure(1));
+            let topic = fresh_topic("spread");
+            Connection::open(first).create_topic(&topic, PARTITIONS);
             second.start_again();
+            wait_until_spread(first, &topic, 2);
             together.push(measure(2));
             second.stop();
         }
@@ -183,10 +186,10 @@ fn watched(bootstrap: &str, topic: &str, event: impl FnOnce() + Send) -> Sample 
 
 /// What a producer notices of brokers that come and go: the longest that a record waited.
 fn changes(first: &Broker, second: &mut Broker, rounds: usize) {
-    second.start_again();
-    let bootstrap = format!("{},{}", first.bootstrap(), second.bootstrap());
     let topic = fresh_topic("watched");
     Connection::open(first).create_topic(&topic, PARTITIONS);
+    second.start_again();
+    let bootstrap = format!("{},{}", first.bootstrap(), second.bootstrap());
     wait_until_spread(first, &topic, 2);
     let mut longest = [const { Vec::new() }; 4];
     for _ in 0..rounds {

@@ -114,20 +114,24 @@ fn leaders_are_spread_and_only_they_serve() {
     cluster.brokers[0].start_again();
     let topic = fresh_topic("spread");
     Connection::open(&cluster.brokers[0]).create_topic(&topic, 8);
+    let small = fresh_topic("small");
+    Connection::open(&cluster.brokers[0]).create_topic(&small, 2);
     let batch = NewBatch::of(&["one"]).bytes();
     for partition in 0..8 {
         let produced = Connection::open(&cluster.brokers[0]).produce(&topic, partition, &batch);
         assert_eq!((produced.error, produced.base_offset), (0, 0));
     }
     cluster.brokers[1].start_again();
-    // The one that comes gets half of what there is.
-    for broker in &cluster.brokers {
+    // The one that comes gets half of what there is, of each topic.
+    for (broker, (topic, half)) in cluster
+        .brokers
+        .iter()
+        .flat_map(|broker| [(broker, (&topic, 4)), (broker, (&small, 1))])
+    {
         wait_for("an even spread", LIMIT, || {
-            let of_first = leaders(broker, &topic)
-                .values()
-                .filter(|id| **id == 1)
-                .count();
-            (of_first == 4).then_some(())
+            let leaders = leaders(broker, topic);
+            let of_first = leaders.values().filter(|id| **id == 1).count();
+            (of_first == half).then_some(())
         });
     }
     let leaders = leaders(&cluster.brokers[0], &topic);
