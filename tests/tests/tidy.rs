@@ -114,6 +114,25 @@ fn every_api_has_a_handler_file_that_names_it() {
 }
 
 #[test]
+fn tests_of_known_faults_are_there() {
+    let text = read("ARCHITECTURE.md");
+    let table = text.split("| fault | tests |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|l| l.starts_with("| "));
+    let names: Vec<&str> = rows
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    let sources = sources();
+    for name in names {
+        let test = format!("fn {name}()");
+        assert!(
+            sources.iter().any(|(_, text)| text.contains(&test)),
+            "no test {name}"
+        );
+    }
+}
+
+#[test]
 fn the_readme_lists_every_setting() {
     let settings = read("broker/src/config/settings.rs");
     let given = read("broker/src/config/given.rs");

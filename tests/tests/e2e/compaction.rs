@@ -13,7 +13,7 @@ use tests::{Broker, wait_for};
 const SOON: Duration = Duration::from_secs(60);
 
 /// A broker whose cleaner looks often, and that begins a new segment after a second.
-fn quick(more: &[&str]) -> (Postgres, Broker) {
+pub(crate) fn quick(more: &[&str]) -> (Postgres, Broker) {
     let postgres = Postgres::start();
     let url = postgres.url();
     let args = [
@@ -28,7 +28,7 @@ fn quick(more: &[&str]) -> (Postgres, Broker) {
     (postgres, broker)
 }
 
-fn compacted(c: &mut Connection, topic: &str, settings: &[(&str, &str)]) {
+pub(crate) fn compacted(c: &mut Connection, topic: &str, settings: &[(&str, &str)]) {
     c.create_topic(topic, 1);
     set(c, (TOPIC, topic), "cleanup.policy", "compact");
     for (name, value) in settings {
@@ -83,7 +83,7 @@ fn read_all(c: &mut Connection, topic: &str) -> Vec<(i64, Pair)> {
     all
 }
 
-fn tick(c: &mut Connection) {
+pub(crate) fn tick(c: &mut Connection) {
     // The lane goes on in a new segment with a flush.
     c.produce("tick", 0, &NewBatch::of(&["tick"]).bytes());
 }
@@ -105,7 +105,7 @@ fn stays(c: &mut Connection, topic: &str, expected: &[(i64, Pair)]) {
     assert_eq!(read_all(c, topic), expected);
 }
 
-fn check(postgres: &Postgres) {
+pub(crate) fn check(postgres: &Postgres) {
     let said = run_binary(&["check", "--database-url", &postgres.url()]);
     assert!(said.success, "{}{}", said.text(), said.stderr);
 }

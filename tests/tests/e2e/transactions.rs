@@ -1,7 +1,9 @@
 //! Transactions: by hand on the wire, through kills of the broker, with real clients and tools.
 
 mod chaos;
+mod cleaning;
 mod clients;
+mod faults;
 mod histories;
 mod restarts;
 mod wire;
