@@ -34,6 +34,7 @@ chaos:
 	  groups::restarts::no_committed_offset_goes_back_with_a_second_broker \
 	  transactions::chaos::kafka_streams_counts_words_exactly_once transactions::chaos::java_copies_with_offsets_exactly_once \
 	  transactions::chaos::librdkafkas_transactions_are_whole_or_not_there \
+	  transactions::chaos::kafka_streams_counts_words_exactly_once_on_three_brokers transactions::brokers::chaos \
 	  transactions::histories::random_histories_are_as_a_plain_model_says --exact --nocapture
 
 lint:

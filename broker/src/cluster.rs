@@ -285,6 +285,7 @@ impl Cluster {
     /// Lets go of shards that another broker is to have, and claims those that this one is to have and nobody has.
     async fn share_shards(&self, groups: &Arc<Groups>) -> Result<(), storage::Error> {
         let view = self.view();
+        groups.forget_lost(&view.shards);
         let nodes: Vec<i32> = view.brokers.iter().map(|broker| broker.node_id).collect();
         let (mut given_up, mut wanted) = (Vec::new(), Vec::new());
         for shard in &view.shards {

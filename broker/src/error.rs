@@ -105,6 +105,7 @@ impl From<&AppendError> for Failure {
             AppendError::OutsideTransaction => ErrorCode::InvalidTxnState,
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            AppendError::StaleCoordinator => ErrorCode::NotEnoughReplicas,
             AppendError::NotLeader | AppendError::Stopping => ErrorCode::NotLeaderOrFollower,
             AppendError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             AppendError::TimedOut => ErrorCode::RequestTimedOut,

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use protocol::ErrorCode;
-use storage::{CommittedOffset, ShardLease, Store};
+use storage::{CommittedOffset, ShardLease, ShardOwner, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -146,6 +146,31 @@ impl Groups {
                 }
             }
         }
+        self.resign();
+        self.store.release_group_shards(given_up).await
+    }
+
+    /// Forgets shards that other brokers have claimed, by what is stored now.
+    pub(crate) fn forget_lost(&self, stored: &[ShardOwner]) {
+        let mut own = self.leases_mut();
+        let mut has_lost = false;
+        for owner in stored {
+            let place = usize::try_from(owner.lease.shard).ok();
+            if let Some(slot) = place.and_then(|place| own.get_mut(place))
+                && slot.is_some_and(|lease| lease.epoch < owner.lease.epoch)
+            {
+                *slot = None;
+                has_lost = true;
+            }
+        }
+        drop(own);
+        if has_lost {
+            self.resign();
+        }
+    }
+
+    /// Ends the tasks of groups that another broker coordinates.
+    fn resign(&self) {
         self.tasks().retain(|group_id, task| {
             let is_kept = self.lease(group_id).is_some();
             if !is_kept {
@@ -153,7 +178,6 @@ impl Groups {
             }
             is_kept
         });
-        self.store.release_group_shards(given_up).await
     }
 
     pub(crate) fn has_shard(&self, shard: i32) -> bool {
@@ -291,6 +315,11 @@ impl Groups {
     pub(crate) fn lease(&self, id: &str) -> Option<ShardLease> {
         let leases = self.leases();
         *leases.get(shard_of(id, leases.len()))?
+    }
+
+    /// Whether the broker is about to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
     fn now_ms(&self) -> u64 {

@@ -286,8 +286,12 @@ impl Joined {
         tasks.spawn(groups.clone().expire_offsets(&config));
         let interval = Duration::from_millis(config.log_retention_check_interval_ms);
         tasks.spawn(log.clone().expire(interval));
+        let (post, letters) = store.post();
+        let (ours, theirs) = ((log.clone(), groups.clone()), (cluster.clone(), post));
         let transactions =
-            Transactions::open(store.clone(), log.clone(), groups.clone(), &config).await?;
+            Transactions::open(store.clone(), ours.0, ours.1, theirs, &config).await?;
+        tasks.spawn(transactions.clone().correspond(letters));
+        tasks.spawn(transactions.clone().write_due_markers());
         tasks.spawn(transactions.clone().follow_shards());
         tasks.spawn(transactions.clone().abort_timed_out(&config));
         tasks.spawn(transactions.clone().forget_unused(&config));

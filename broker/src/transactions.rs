@@ -2,9 +2,14 @@
 //!
 //! A transactional id is a pure state machine (`machine`). What a step changes is written before it is answered: by itself
 //! (`writes`), with the records that make a partition part of a transaction, or with the markers that end it, which are queued in
-//! the log behind all that they end. Handlers ask by the methods of [`Transactions`]. No messages and no SQL here.
+//! the log behind all that they end (`ending`). Other brokers write the markers of what they lead when they are due (`due`), and ask
+//! before they take a batch (`admit`, `letters`). Handlers ask by the methods of [`Transactions`]. No messages and no SQL here.
 
+mod admit;
+mod due;
+mod ending;
 mod expire;
+mod letters;
 mod machine;
 mod producer_ids;
 mod shards;
@@ -12,26 +17,24 @@ mod writes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use protocol::ErrorCode;
-use storage::{OffsetWrite, ShardLease, Store, TransactionRow, TransactionWrite};
+use storage::{OffsetWrite, Pended, Post, ShardLease, Store, TransactionRow, TransactionWrite};
 use tokio::sync::oneshot;
 
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::groups::Groups;
-use crate::log::{EndError, EndTransaction, Log};
-use machine::{Addition, Ending, Event, Step, Transaction};
+use crate::log::Log;
+use admit::Collecting;
+pub(crate) use admit::{Admitted, produce_code};
+use due::Due;
+use letters::{Letters, Question};
+use machine::{Addition, Event, Step, Transaction};
 pub(crate) use machine::{Core, Producer, STATE_NAMES};
 pub(crate) use producer_ids::ProducerIds;
 use writes::Writes;
 
-/// Between two attempts to end a transaction whose partitions could not be read.
-const END_PAUSE: Duration = Duration::from_secs(1);
-/// The Produce version that makes partitions part of a transaction (KIP-890).
-const ADDING_PRODUCE: i16 = 12;
-/// The Produce version that knows TRANSACTION_ABORTABLE.
-const ABORTABLE_PRODUCE: i16 = 11;
 /// `transaction.version` of producers that add partitions by producing.
 const VERSION_2: i16 = 2;
 /// Of the others.
@@ -43,7 +46,11 @@ pub(crate) struct Transactions {
     store: Store,
     log: Arc<Log>,
     groups: Arc<Groups>,
+    cluster: Arc<Cluster>,
     writes: Writes,
+    letters: Letters,
+    asking: Mutex<Collecting>,
+    due: Due,
     pub(crate) producer_ids: ProducerIds,
     timeout_max_ms: i32,
     /// By what right the ids of a shard were taken up.
@@ -77,21 +84,6 @@ pub(crate) struct Shown {
     pub(crate) partitions: Vec<(String, i32)>,
 }
 
-/// A partition that became part of a transaction with a batch.
-#[derive(Debug)]
-pub(crate) struct Joined {
-    slot: Arc<Slot>,
-    addition: Addition,
-}
-
-impl Joined {
-    /// The batch is committed.
-    pub(crate) fn confirm(self) {
-        let event = Event::Added(&self.addition, true);
-        self.slot.lock().step(event, now_ms());
-    }
-}
-
 fn now_ms() -> i64 {
     crate::log::now_ms()
 }
@@ -102,6 +94,7 @@ impl Transactions {
         store: Store,
         log: Arc<Log>,
         groups: Arc<Groups>,
+        (cluster, post): (Arc<Cluster>, Post),
         config: &Config,
     ) -> Result<Arc<Self>, storage::Error> {
         let transactions = Arc::new(Self {
@@ -109,6 +102,10 @@ impl Transactions {
             store,
             log,
             groups,
+            letters: Letters::new(post, cluster.node_id()),
+            cluster,
+            asking: Mutex::default(),
+            due: Due::default(),
             producer_ids: ProducerIds::default(),
             timeout_max_ms: config.transaction_max_timeout_ms,
             taken_up: Mutex::default(),
@@ -120,6 +117,10 @@ impl Transactions {
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Slot>>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asking(&self) -> MutexGuard<'_, Collecting> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, id: &str) -> Option<Arc<Slot>> {
@@ -253,104 +254,6 @@ impl Transactions {
             .map(|()| producer)
     }
 
-    /// Puts the markers of a transaction behind all that was queued in the log. The receiver learns of its end.
-    fn end_soon(
-        self: &Arc<Self>,
-        slot: &Arc<Slot>,
-        ending: Ending,
-    ) -> oneshot::Receiver<Result<(), ErrorCode>> {
-        let (reply, answer) = oneshot::channel();
-        let queued = self.log.end_transaction(self.end_of(slot, &ending));
-        let (transactions, slot) = (self.clone(), slot.clone());
-        tokio::spawn(async move {
-            let mut queued = queued.map_err(|_| EndError::NotLeader);
-            let mut reply = Some(reply);
-            let mut answer = move |result| {
-                if let Some(reply) = reply.take() {
-                    let _ = reply.send(result);
-                }
-            };
-            loop {
-                let ended = match queued {
-                    Ok(ended) => ended.await.unwrap_or(Err(EndError::NotLeader)),
-                    Err(error) => Err(error),
-                };
-                match ended {
-                    Ok(results) => {
-                        note(&slot.id, &ending, &results);
-                        slot.lock().step(Event::Ended, now_ms());
-                        answer(Ok(()));
-                        return;
-                    }
-                    Err(error @ (EndError::Unavailable | EndError::Locked)) => {
-                        // It is decided; the producer may ask how far it is.
-                        answer(Err(ErrorCode::ConcurrentTransactions));
-                        tokio::time::sleep(END_PAUSE).await;
-                        if error == EndError::Locked {
-                            transactions.wait_for_locks(&slot, &ending).await;
-                        }
-                        let again = transactions.end_of(&slot, &ending);
-                        queued = transactions
-                            .log
-                            .end_transaction(again)
-                            .map_err(|_| EndError::NotLeader);
-                    }
-                    Err(error) => {
-                        // Another broker takes it up as it is stored.
-                        tracing::warn!(id = &*slot.id, %error, "a transaction is left to another broker");
-                        transactions.taken_up().remove(&slot.lease.shard);
-                        answer(Err(ErrorCode::NotCoordinator));
-                        return;
-                    }
-                }
-            }
-        });
-        answer
-    }
-
-    /// What is stored with the markers.
-    fn change_of(slot: &Slot, ending: &Ending) -> TransactionWrite {
-        TransactionWrite {
-            end: Some(ending.is_commit),
-            ..Self::write_of(slot, ending.row.clone())
-        }
-    }
-
-    /// Returns when nobody holds by SQL what the end of a transaction changes, so that no flush of the lane waits for it.
-    async fn wait_for_locks(&self, slot: &Slot, ending: &Ending) {
-        let change = Self::change_of(slot, ending);
-        let mut writer = self.store.transaction_writer();
-        loop {
-            match writer.is_free(&change).await {
-                Ok(true) => return,
-                Ok(false) => tracing::warn!(
-                    id = &*slot.id,
-                    "a transaction cannot end: its rows are locked"
-                ),
-                Err(error) => tracing::warn!(id = &*slot.id, %error, "a transaction cannot end"),
-            }
-            tokio::time::sleep(END_PAUSE).await;
-        }
-    }
-
-    fn end_of(&self, slot: &Slot, ending: &Ending) -> EndTransaction {
-        let lease = slot.lease;
-        let partitions = ending.partitions.iter();
-        let change = Self::change_of(slot, ending);
-        EndTransaction {
-            producer_id: ending.marker.id,
-            producer_epoch: ending.marker.epoch,
-            coordinator_epoch: lease.epoch,
-            is_commit: ending.is_commit,
-            is_epoch_bumped: ending.is_epoch_bumped,
-            // A partition that is not there any more needs no marker.
-            partitions: partitions
-                .filter_map(|part| self.log.partition(*part))
-                .collect(),
-            change: Some(change),
-        }
-    }
-
     /// EndTxn. The producer's id and epoch from now on.
     pub(crate) async fn end(
         self: &Arc<Self>,
@@ -442,18 +345,19 @@ impl Transactions {
         offsets: Vec<OffsetWrite>,
         version: i16,
     ) -> Result<(), ErrorCode> {
-        let slot = self.known(id)?;
+        let known = match self.known(id) {
+            Err(ErrorCode::NotCoordinator) => None,
+            known => Some(known?),
+        };
+        let Some(slot) = known else {
+            return self
+                .commit_offsets_for(id, producer, group_id, &offsets, version)
+                .await;
+        };
         let groups = [group_id];
         if version < ADDING_OFFSET_COMMIT {
             let verified = slot.lock().verify(producer, None, Some(group_id));
-            verified.map_err(|code| match code {
-                ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-                ErrorCode::ConcurrentTransactions => ErrorCode::CoordinatorNotAvailable,
-                ErrorCode::TransactionAbortable if version < ABORTABLE_OFFSET_COMMIT => {
-                    ErrorCode::InvalidTxnState
-                }
-                code => code,
-            })?;
+            verified.map_err(|code| offset_commit_code(code, version))?;
         }
         let event = Event::Add {
             producer,
@@ -475,50 +379,43 @@ impl Transactions {
         })
     }
 
-    /// Lets a batch of a transaction into the log: `queue` gives it its place there, together with what is to be stored with it.
-    pub(crate) fn admit<T>(
+    /// As [`Self::commit_offsets`], of a group that this broker coordinates, where another one coordinates the transaction.
+    async fn commit_offsets_for(
         &self,
         id: &str,
         producer: Producer,
-        part: i32,
-        produce_version: i16,
-        queue: impl FnOnce(Option<Box<TransactionWrite>>) -> T,
-    ) -> Result<(T, Option<Joined>), ErrorCode> {
-        let slot = self.known(id)?;
-        let mut transaction = slot.lock();
-        if produce_version < ADDING_PRODUCE {
-            let verified = transaction.verify(producer, Some(part), None);
-            verified.map_err(|code| match code {
-                ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-                ErrorCode::ConcurrentTransactions => ErrorCode::NotEnoughReplicas,
-                ErrorCode::TransactionAbortable if produce_version < ABORTABLE_PRODUCE => {
-                    ErrorCode::InvalidTxnState
-                }
-                code => code,
-            })?;
-            return Ok((queue(None), None));
-        }
-        let event = Event::Add {
-            producer,
-            partitions: &[part],
-            groups: &[],
-            version: VERSION_2,
-            always: false,
+        group_id: &str,
+        offsets: &[OffsetWrite],
+        version: i16,
+    ) -> Result<(), ErrorCode> {
+        let question = match version < ADDING_OFFSET_COMMIT {
+            true => Question::VerifyGroup(group_id.to_owned()),
+            false => Question::AddGroup(group_id.to_owned()),
         };
-        match transaction.step(event, now_ms()) {
-            Step::Answer(Ok(_)) => Ok((queue(None), None)),
-            Step::Add(addition) => {
-                let write = TransactionWrite {
-                    partitions: addition.partitions.clone(),
-                    ..Self::write_of(&slot, addition.row.clone())
-                };
-                let queued = queue(Some(Box::new(write)));
-                drop(transaction);
-                Ok((queued, Some(Joined { slot, addition })))
-            }
-            Step::Answer(Err(ErrorCode::ProducerFenced)) => Err(ErrorCode::InvalidProducerEpoch),
-            Step::Answer(Err(code)) => Err(code),
-            _ => Err(ErrorCode::UnknownServerError),
+        let asked = self.ask(id, producer, question).await;
+        asked.map_err(|code| match code {
+            // It is the group's that clients would look up again.
+            ErrorCode::NotCoordinator => ErrorCode::CoordinatorLoadInProgress,
+            code => offset_commit_code(code, version),
+        })?;
+        let lease = self.groups.lease(group_id);
+        let lease = lease.ok_or(ErrorCode::NotCoordinator)?;
+        // The last of those that name a partition twice.
+        let mut last: HashMap<(i32, i32), &OffsetWrite> = HashMap::new();
+        for offset in offsets {
+            last.insert((offset.topic, offset.partition), offset);
+        }
+        let offsets: Vec<OffsetWrite> = last.into_values().cloned().collect();
+        let transaction = (id, producer.id, producer.epoch);
+        let pended = self
+            .store
+            .pend_offsets(transaction, (group_id, lease), &offsets);
+        match pended.await {
+            Ok(Pended::Done) => Ok(()),
+            Ok(Pended::NotCoordinator) => Err(ErrorCode::NotCoordinator),
+            // It was ended since, which the coordinator says when it is asked again.
+            Ok(Pended::NotOpen) => Err(ErrorCode::CoordinatorLoadInProgress),
+            Err(error) => Err(crate::error::coordinator_code(&error)),
         }
     }
 
@@ -563,6 +460,19 @@ const ADDING_OFFSET_COMMIT: i16 = 5;
 /// The TxnOffsetCommit version that knows TRANSACTION_ABORTABLE.
 const ABORTABLE_OFFSET_COMMIT: i16 = 4;
 
+fn offset_commit_code(code: ErrorCode, version: i16) -> ErrorCode {
+    match code {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::ConcurrentTransactions if version < ADDING_OFFSET_COMMIT => {
+            ErrorCode::CoordinatorNotAvailable
+        }
+        ErrorCode::TransactionAbortable if version < ABORTABLE_OFFSET_COMMIT => {
+            ErrorCode::InvalidTxnState
+        }
+        code => code,
+    }
+}
+
 /// A step as far as it is done under the lock.
 enum Begun {
     Answer(Result<Producer, ErrorCode>),
@@ -570,22 +480,4 @@ enum Begun {
     Write(TransactionRow, Producer),
     Add(Addition),
     End(oneshot::Receiver<Result<(), ErrorCode>>, Producer),
-}
-
-fn note(id: &str, ending: &Ending, results: &[Result<(), EndError>]) {
-    for error in results.iter().filter_map(|result| result.err()) {
-        if error != EndError::UnknownPartition {
-            tracing::warn!(id, %error, "a partition got no marker");
-        }
-    }
-    let how = if ending.is_commit {
-        "committed"
-    } else {
-        "aborted"
-    };
-    if ending.is_forced {
-        tracing::info!(id, "a transaction was aborted for its producer");
-    } else {
-        tracing::debug!(id, how, "transaction");
-    }
 }

@@ -451,10 +451,15 @@ begin
             order by a.last_offset limit 1) <= record_offset then
         return 'aborted';
     end if;
-    -- Partitions are noted until they have their marker, which may have a later epoch than the records.
     if exists (select from kafka.transactions t join kafka.transaction_partitions p on p.transactional_id = t.transactional_id
             where t.producer_id = txn_state.producer_id and p.part = txn_state.part and p.from_offset <= record_offset
-                and t.producer_epoch - txn_state.producer_epoch <= case when t.state like 'Prepare%' then 1 else 0 end) then
+                and t.producer_epoch = txn_state.producer_epoch) then
+        return 'open';
+    end if;
+    -- Until the marker is there, which may have a later epoch than the records.
+    if exists (select from kafka.txn_markers m
+            where m.producer_id = txn_state.producer_id and m.part = txn_state.part and m.from_offset <= record_offset
+                and m.producer_epoch - txn_state.producer_epoch <= 1) then
         return 'open';
     end if;
     return 'committed';

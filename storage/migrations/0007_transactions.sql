@@ -13,7 +13,8 @@ create table kafka.transactions (
     transaction_version int2 not null
 ) with (fillfactor = 50);
 create index on kafka.transactions (producer_id);
-comment on table kafka.transactions is 'One row per transactional id. A transaction ends in the database''s transaction that stores its markers';
+comment on table kafka.transactions is
+    'One row per transactional id. A transaction is decided in the database''s transaction that stores its markers, or says where they are due';
 comment on column kafka.transactions.transactional_id is 'transactional.id of the producer';
 comment on column kafka.transactions.producer_id is 'Id of the producer';
 comment on column kafka.transactions.producer_epoch is 'Its epoch: one with an older epoch is fenced';
@@ -34,9 +35,30 @@ create table kafka.transaction_partitions (
 comment on table kafka.transaction_partitions is 'Partitions that open transactions write to: those that get a marker at the end';
 comment on column kafka.transaction_partitions.transactional_id is 'Transaction, kafka.transactions.transactional_id';
 comment on column kafka.transaction_partitions.part is 'Partition, kafka.partitions.part';
-
 comment on column kafka.transaction_partitions.from_offset is
     'Records of the producer''s earlier transactions lie before it. 0 with transaction_version 2, where the epoch tells them apart';
+
+create table kafka.txn_markers (
+    transactional_id text not null,
+    part int4 not null,
+    producer_id int8 not null,
+    producer_epoch int2 not null,
+    is_commit boolean not null,
+    is_epoch_bumped boolean not null,
+    coordinator_epoch int4 not null,
+    from_offset int8 not null,
+    primary key (transactional_id, part)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+comment on table kafka.txn_markers is
+    'Ends of transactions that are decided and not yet in the log of these partitions; each row goes in the transaction that stores its marker';
+comment on column kafka.txn_markers.transactional_id is 'Transaction, kafka.transactions.transactional_id';
+comment on column kafka.txn_markers.part is 'Partition, kafka.partitions.part';
+comment on column kafka.txn_markers.producer_id is 'Producer, as the marker has it';
+comment on column kafka.txn_markers.producer_epoch is 'Its epoch, as the marker has it';
+comment on column kafka.txn_markers.is_commit is 'Whether the transaction is committed';
+comment on column kafka.txn_markers.is_epoch_bumped is 'Whether the epoch is one that no record has (KIP-890)';
+comment on column kafka.txn_markers.coordinator_epoch is 'Epoch of the coordinator that decided, as the marker has it';
+comment on column kafka.txn_markers.from_offset is 'As in kafka.transaction_partitions';
 
 create table kafka.transaction_groups (
     transactional_id text not null,

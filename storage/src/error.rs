@@ -31,7 +31,8 @@ pub enum Error {
         /// The epoch of the lease that is void now.
         epoch: i32,
     },
-    /// A change in a flush was by the right of a shard that another broker has claimed; nothing of the flush was stored.
+    /// A change in a flush was by the right of a shard that another broker has claimed, or a marker of a transaction that was not due;
+    /// nothing of the flush was stored.
     #[error("the coordinator of a transaction in the flush is another broker")]
     NotCoordinator,
     /// Another session holds a row that a change in a flush needs; nothing of the flush was stored.

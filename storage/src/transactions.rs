@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::group_writer::OffsetWrite;
 use crate::groups::ShardLease;
+use crate::markers::DueMarker;
 use crate::pool::{self, Connection};
 use crate::{Error, Outcome, Result, Store};
 
@@ -46,7 +47,7 @@ pub struct TransactionWrite {
     pub row: Option<TransactionRow>,
     /// Partitions that the transaction writes to from now on.
     pub partitions: Vec<i32>,
-    /// Groups whose offsets it commits from now on.
+    /// Groups whose offsets it commits from now on; with `end`, those whose offsets are decided.
     pub groups: Vec<String>,
     /// Offsets, by group, to be committed when it is.
     pub offsets: Vec<(String, OffsetWrite)>,
@@ -74,13 +75,20 @@ pub struct FlushChanges {
     pub transactions: Vec<TransactionWrite>,
     /// Of the markers in the flush.
     pub aborted: Vec<AbortedTransaction>,
+    /// Markers that the transactions ended here are to get in partitions of other lanes.
+    pub due: Vec<DueMarker>,
+    /// Markers in the flush that were due.
+    pub written: Vec<DueMarker>,
 }
 
 impl FlushChanges {
     /// Nothing besides runs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.transactions.is_empty() && self.aborted.is_empty()
+        self.transactions.is_empty()
+            && self.aborted.is_empty()
+            && self.due.is_empty()
+            && self.written.is_empty()
     }
 }
 
@@ -141,6 +149,8 @@ pub(crate) const WRITE: &str = "with owned as materialized ( \
          select e.id, e.is_commit, e.number from unnest($30::int4[], $31::text[], $32::bool[]) with ordinality \
              e (shard, id, is_commit, number) join owned on owned.shard = e.shard), \
      left_parts as (delete from kafka.transaction_partitions p using ended e where p.transactional_id = e.id), \
+     left_markers as (delete from kafka.txn_markers m using ended e where m.transactional_id = e.id \
+         and not exists (select from kafka.topic_partitions p where p.id = m.part)), \
      left_groups as (delete from kafka.transaction_groups g using ended e where g.transactional_id = e.id), \
      decided as ( \
          delete from kafka.txn_pending_offsets o using ended e where o.transactional_id = e.id \

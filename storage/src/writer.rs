@@ -19,9 +19,10 @@ use tokio_postgres::{Client, CopyInSink, Statement};
 
 use crate::chunks::{CopyMessage, Rows};
 use crate::error::describe;
+use crate::markers::ChangeStatements;
 use crate::pool::{self, Connection};
 use crate::segments::{self, OpenSegment};
-use crate::transactions::{self, FlushChanges};
+use crate::transactions::FlushChanges;
 use crate::{Error, LaneLease, Outcome, Result, Store};
 
 /// Up to here one statement with arrays is faster; above, COPY.
@@ -116,7 +117,7 @@ struct Link {
     insert: Statement,
     copy: Statement,
     /// Prepared by the first flush that has changes of transactions.
-    change: Option<Statement>,
+    changes: Option<ChangeStatements>,
 }
 
 /// What one attempt came to.
@@ -124,7 +125,7 @@ enum Attempt {
     Committed,
     /// The lane's row was not as expected; nothing was stored by this attempt.
     Refused,
-    /// A shard in the changes has another coordinator; nothing was stored by this attempt.
+    /// A shard in the changes has another coordinator, or a marker is not due; nothing was stored by this attempt.
     NotCoordinator,
 }
 
@@ -217,8 +218,8 @@ impl LaneWriter {
     }
 
     /// As [`LaneWriter::flush`], with changes of transactions in the same transaction of the database: all of it is stored, or
-    /// nothing. `NotCoordinator` if one of them is by the right of a shard that is lost, `Locked` if one of its rows is locked by
-    /// another session: nothing was stored, the caller is free.
+    /// nothing. `NotCoordinator` if one of them is by the right of a shard that is lost, or a marker that was not due, `Locked` if one
+    /// of its rows is locked by another session: nothing was stored, the caller is free.
     pub async fn flush_with(
         &mut self,
         runs: &[Run],
@@ -461,7 +462,7 @@ impl Link {
             segment_id,
             insert,
             copy,
-            change: None,
+            changes: None,
         })
     }
 
@@ -507,16 +508,16 @@ impl Link {
     async fn copy(&mut self, lease: &LaneLease, flush: &Flush<'_>) -> Result<Attempt, Failure> {
         let rows = flush.rows;
         let client = &self.connection.client;
-        if !flush.changes.is_empty() && self.change.is_none() {
-            let change = client.prepare(transactions::WRITE).await;
-            self.change = Some(change.map_err(Failure::before_commit)?);
+        if !flush.changes.is_empty() && self.changes.is_none() {
+            let changes = ChangeStatements::prepare(client).await;
+            self.changes = Some(changes.map_err(Failure::before_commit)?);
         }
-        let columns =
-            transactions::Columns::new(&flush.changes.transactions, &flush.changes.aborted);
         let change = async {
-            match &self.change {
-                Some(change) if !flush.changes.is_empty() => columns.execute(client, change).await,
-                _ => Ok(Vec::new()),
+            match &self.changes {
+                Some(changes) if !flush.changes.is_empty() => {
+                    changes.apply(client, flush.changes).await
+                }
+                _ => Ok(true),
             }
         };
         // Polled in order, so they are sent in order without waiting for each other.
@@ -524,7 +525,7 @@ impl Link {
             true => "begin",
             false => BEGIN_CHANGES,
         };
-        let (begun, fenced, owned, sink) = join4(
+        let (begun, fenced, changed, sink) = join4(
             client.batch_execute(begin),
             client.execute(
                 &self.fence,
@@ -548,11 +549,11 @@ impl Link {
                 .map_err(Failure::before_commit)?;
             return Ok(Attempt::Refused);
         }
-        let owned = owned.map_err(|error| match Error::is_of_lock(&error) {
+        let is_done = changed.map_err(|error| match Error::is_of_lock(&error) {
             true => Failure::before_commit(Error::Locked),
             false => Failure::before_commit(error),
         })?;
-        if !columns.are_all_owned(&owned) {
+        if !is_done {
             drop(sink);
             client
                 .batch_execute("rollback")

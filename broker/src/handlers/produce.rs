@@ -19,8 +19,8 @@ use crate::catalog::Topic;
 use crate::context::Request;
 use crate::dispatch::Reply;
 use crate::error::Failure;
-use crate::log::{AppendError, AppendOptions, Appended};
-use crate::transactions::Producer;
+use crate::log::{Admission, AppendError, AppendOptions, Appended};
+use crate::transactions::{Admitted, Producer, produce_code};
 
 /// Kafka's local append does not count against the request's timeout; a commit is our local append, so it gets this long
 /// even where the request allows less.
@@ -156,32 +156,37 @@ fn queue(
         Ok(batch) => batch,
         Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
     };
+    let timeout = options.timeout;
     let Some((id, epoch)) = batch.transaction() else {
-        let appended = partition.append(batch, None, options.timeout);
+        let appended = partition.append(batch, Admission::default(), timeout);
         return Box::pin(async move { appended.await.map_err(Refusal::from) });
     };
     let Some(transactional_id) = transactional_id else {
         return refused(Failure::of(ErrorCode::TransactionalIdAuthorizationFailed));
     };
+    let own = partition.clone();
     let admitted = request.context().transactions.admit(
         transactional_id,
         Producer { id, epoch },
-        partition.id(),
+        partition,
         request.version,
-        |change| partition.append(batch, change, options.timeout),
+        move |admission| own.append(batch, admission, timeout),
     );
+    let version = request.version;
     match admitted {
-        Ok((appended, joined)) => Box::pin(async move {
+        Ok(Admitted::Now(appended, joined)) => Box::pin(async move {
             let appended = appended.await?;
             if let Some(joined) = joined {
                 joined.confirm();
             }
             Ok(appended)
         }),
-        Err(ErrorCode::NotCoordinator) => refused(Failure::new(
-            ErrorCode::InvalidTxnState,
-            "another broker coordinates the transaction than the one that leads the partition",
-        )),
+        Ok(Admitted::Later(admitted)) => Box::pin(async move {
+            // Nothing comes where the leader has changed or the transaction has ended meanwhile.
+            let admitted = admitted.await.unwrap_or(Err(ErrorCode::NotCoordinator));
+            let appended = admitted.map_err(|code| Failure::of(produce_code(code, version)))?;
+            Ok(appended.await?)
+        }),
         Err(code) => refused(Failure::of(code)),
     }
 }

@@ -81,6 +81,8 @@ async fn end(
         is_epoch_bumped: marker.transaction_version >= EPOCH_VERSION,
         partitions: vec![partition],
         change: None,
+        due: Vec::new(),
+        written: None,
     };
     let queued = request.context().catalog.log().end_transaction(transaction);
     let ended = queued.map_err(|_| ErrorCode::NotLeaderOrFollower)?.await;

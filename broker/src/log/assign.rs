@@ -179,7 +179,7 @@ impl Assigned {
         let Append {
             partition,
             batch,
-            change,
+            admission,
             reply,
         } = append;
         if partition.is_closed() {
@@ -188,7 +188,7 @@ impl Assigned {
         if !partition.is_led() {
             return answer(reply, Err(AppendError::NotLeader));
         }
-        let base_offset = match place(&partition, &batch) {
+        let base_offset = match place(&partition, &batch, admission.coordinator_epoch) {
             Ok(Place::Next { base_offset, event }) => {
                 if let Some(run) = self.run(&partition, base_offset, run_of) {
                     run.add(&batch);
@@ -196,7 +196,7 @@ impl Assigned {
                 }
                 self.changes
                     .transactions
-                    .extend(change.map(|change| *change));
+                    .extend(admission.change.map(|change| *change));
                 base_offset
             }
             Ok(Place::Duplicate(base_offset)) => base_offset,
@@ -216,6 +216,14 @@ impl Assigned {
 
     fn end(&mut self, end: End, run_of: &mut HashMap<i32, usize>) {
         let End { transaction, reply } = end;
+        // All or none, so that whoever ends it can tell where its markers are. This task alone hands partitions over.
+        let is_elsewhere = |partition: &Arc<Partition>| {
+            !(partition.is_closed() || partition.is_led() && partition.is_loaded())
+        };
+        if transaction.partitions.iter().any(is_elsewhere) {
+            drop(reply.send(Err(EndError::NotLeader)));
+            return;
+        }
         let Some(batch) = transaction.control_batch(super::now_ms()) else {
             drop(reply.send(Err(EndError::Unavailable)));
             return;
@@ -238,6 +246,9 @@ impl Assigned {
             }));
         }
         self.changes.transactions.extend(transaction.change);
+        self.changes.due.extend(transaction.due);
+        // Also where none could be written, as it never can.
+        self.changes.written.extend(transaction.written);
         self.pending.push(Pending::End(reply, results));
     }
 }
@@ -251,14 +262,24 @@ enum Place {
 }
 
 /// Where `batch` goes; its offsets are taken when it is to be appended.
-fn place(partition: &Partition, batch: &PreparedBatch) -> Result<Place, AppendError> {
+fn place(
+    partition: &Partition,
+    batch: &PreparedBatch,
+    coordinator_epoch: Option<i32>,
+) -> Result<Place, AppendError> {
     let mut appender = partition.appender();
     let base_offset = appender.next_offset;
     let mut event = None;
     if let Some(producer) = &batch.producer {
         // The partition was lost and came back since its producers were asked for.
         let producers = appender.producers.as_mut().ok_or(AppendError::NotLeader)?;
+        let last_coordinator = producers.coordinator_epoch(producer.producer_id);
         match producers.check(producer) {
+            Ok(Sequence::Next)
+                if coordinator_epoch.is_some_and(|epoch| Some(epoch) < last_coordinator) =>
+            {
+                return Err(AppendError::StaleCoordinator);
+            }
             Ok(Sequence::Next) => {
                 if producers.record(producer, base_offset) {
                     event = Some(TransactionEvent::Begun {

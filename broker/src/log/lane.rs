@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use storage::{FlushChanges, LaneWriter, Run, Store, TransactionWrite};
+use storage::{FlushChanges, LaneWriter, Run, Store};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use super::append::PreparedBatch;
 use super::assign::{Assigned, PartitionRun, Pending, assign};
 use super::checkpoint::{Loaded, checkpoints, load, marks, save, save_marks};
 use super::pace::Pace;
-use super::partition::{Leader, Partition};
+use super::partition::{Admission, Leader, Partition};
 use super::tail::{Piece, TailCache};
 use super::transactions::{End, EndError};
 use super::{AppendError, Appended, LogConfig, ReadError};
@@ -36,8 +36,7 @@ pub(crate) enum Entry {
 pub(crate) struct Append {
     pub(crate) partition: Arc<Partition>,
     pub(crate) batch: PreparedBatch,
-    /// Stored with the batch: the partition becomes part of a transaction.
-    pub(crate) change: Option<Box<TransactionWrite>>,
+    pub(crate) admission: Admission,
     pub(crate) reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 

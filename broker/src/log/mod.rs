@@ -12,6 +12,7 @@ mod compact;
 mod epochs;
 mod growth;
 mod lane;
+mod members;
 mod meter;
 mod pace;
 mod partition;
@@ -36,9 +37,10 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use cleaner::CleanerLimits;
+pub(crate) use members::Verdict;
 pub use meter::Meter;
 pub use partition::{
-    AppendOptions, Batch, Isolation, Leader, Offsets, Partition, Read, TimestampOffset,
+    Admission, AppendOptions, Batch, Isolation, Leader, Offsets, Partition, Read, TimestampOffset,
 };
 pub use producers::ProducerState;
 pub use retention::DeleteError;
@@ -229,6 +231,9 @@ pub enum AppendError {
         /// The latest epoch.
         current: i16,
     },
+    /// A later coordinator than the one that let the batch in has ended a transaction of the producer here.
+    #[error("the transaction has another coordinator now")]
+    StaleCoordinator,
     /// Another broker has taken over.
     #[error("this broker does not lead the partition any more")]
     NotLeader,
@@ -457,11 +462,15 @@ impl Log {
         Waiter::register(partitions.iter().map(|partition| &partition.waiters))
     }
 
-    /// Queues the end of a transaction behind all that was queued before; the answer comes when it is committed, or refused.
+    /// Queues the end of a transaction behind all that was queued before; the answer comes when it is committed, or refused. What
+    /// the producer sends from now on is asked about anew.
     pub(crate) fn end_transaction(
         &self,
         transaction: EndTransaction,
     ) -> Result<oneshot::Receiver<Ended>, AppendError> {
+        for partition in &transaction.partitions {
+            partition.members().leave(transaction.producer_id);
+        }
         let (reply, ended) = oneshot::channel();
         let transaction = Box::new(transaction);
         self.lane.push(Entry::End(End { transaction, reply }))?;

@@ -15,6 +15,7 @@ use super::append::{PreparedBatch, prepare};
 use super::checkpoint::Loaded;
 use super::growth::Growth;
 use super::lane::{Append, Entry, LaneQueue};
+use super::members::Members;
 use super::producers::{ProducerState, Producers};
 use super::tail::Piece;
 use super::transactions::{Aborted, PartitionTransactions, TransactionEvent};
@@ -77,6 +78,15 @@ impl Batch {
             .is_transactional
             .then_some((producer.producer_id, producer.producer_epoch))
     }
+}
+
+/// By what right a batch of a transaction is appended.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// Stored together with the batch: the partition becomes part of a transaction.
+    pub change: Option<Box<TransactionWrite>>,
+    /// The coordinator that says so: it must be no earlier one than that of the producer's last marker in the partition.
+    pub coordinator_epoch: Option<i32>,
 }
 
 /// The record a timestamp look-up found.
@@ -160,6 +170,7 @@ pub struct Partition {
     pub(super) lane: Arc<LaneQueue>,
     state: Mutex<State>,
     appender: Mutex<Appender>,
+    members: Mutex<Members>,
     pub(crate) waiters: Waiters,
 }
 
@@ -201,6 +212,7 @@ impl Partition {
             lane,
             state: Mutex::new(state),
             appender: Mutex::new(appender),
+            members: Mutex::default(),
             waiters: Waiters::default(),
         }
     }
@@ -254,11 +266,13 @@ impl Partition {
             appender.producers = None;
             appender.growth = Growth::default();
         }
+        self.members().clear();
         self.waiters.wake();
     }
 
     /// This broker leads from now on, and `row` and `end_offset` were read after it came to do so.
     pub(crate) fn lead(&self, row: &PartitionRow, end_offset: i64) {
+        self.members().clear();
         let mut appender = self.appender();
         let mut state = self.state();
         if row.leader_epoch < self.leader_epoch() || state.is_led {
@@ -305,6 +319,11 @@ impl Partition {
 
     pub(crate) fn appender(&self) -> MutexGuard<'_, Appender> {
         self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose transactions are known to have the partition, where other brokers coordinate them.
+    pub(crate) fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn offsets(&self) -> Offsets {
@@ -388,18 +407,18 @@ impl Partition {
     }
 
     /// Queues a batch, which has its place in the order when this function returns. The future ends after it is committed, or
-    /// refused. `change` is stored together with it.
+    /// refused.
     pub fn append(
         self: &Arc<Self>,
         batch: Batch,
-        change: Option<Box<TransactionWrite>>,
+        admission: Admission,
         timeout: Duration,
-    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + 'static + use<> {
         let (reply, answer) = oneshot::channel();
         let queued = self.lane.push(Entry::Append(Append {
             partition: Arc::clone(self),
             batch: batch.prepared,
-            change,
+            admission,
             reply,
         }));
         async move {

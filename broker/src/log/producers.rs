@@ -241,6 +241,12 @@ impl Producers {
         Ok(())
     }
 
+    /// Of the last marker of a producer.
+    pub(crate) fn coordinator_epoch(&self, producer_id: i64) -> Option<i32> {
+        let producer = self.by_id.get(&producer_id)?;
+        Some(producer.coordinator_epoch)
+    }
+
     /// Remembers that a marker was appended. The first offset of the transaction it ended, if one was open.
     pub(crate) fn end(&mut self, marker: &Marker) -> Option<i64> {
         let producer = self.of(marker.producer_id, marker.producer_epoch, marker.seen_ms);

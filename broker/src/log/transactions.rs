@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::records::{
     ControlRecord, EndTxnMarker, RecordBatch, RecordBatchBuilder, TransactionResult,
 };
-use storage::{AbortedTransaction, TransactionWrite};
+use storage::{AbortedTransaction, DueMarker, TransactionWrite};
 use tokio::sync::oneshot;
 
 use super::append::PreparedBatch;
@@ -138,6 +138,10 @@ pub(crate) struct EndTransaction {
     pub(crate) partitions: Vec<Arc<Partition>>,
     /// What is stored with the markers.
     pub(crate) change: Option<TransactionWrite>,
+    /// Markers for partitions of other brokers, stored with it too.
+    pub(crate) due: Vec<DueMarker>,
+    /// The marker that was due, if it is one of another broker's transaction.
+    pub(crate) written: Option<DueMarker>,
 }
 
 /// What became of each partition of an [`EndTransaction`], in their order.
@@ -330,6 +334,8 @@ mod tests {
                 is_epoch_bumped: false,
                 partitions: Vec::new(),
                 change: None,
+                due: Vec::new(),
+                written: None,
             };
             let batch = end.control_batch(77).unwrap();
             let (batch, _) = RecordBatch::split_from(&batch.bytes).unwrap();

@@ -101,6 +101,9 @@ pub(super) struct Ending {
     /// Whether the marker has an epoch that no record has.
     pub(super) is_epoch_bumped: bool,
     pub(super) partitions: Vec<i32>,
+    pub(super) groups: Vec<String>,
+    /// The state while markers are due in partitions of other brokers.
+    pub(super) prepared: TransactionRow,
     /// The state afterwards.
     pub(super) row: TransactionRow,
     pub(super) answer: Producer,
@@ -505,7 +508,7 @@ impl Transaction {
     /// The end begins: nothing is added any more.
     fn prepare(&mut self, is_commit: bool, fresh_id: Option<i64>, now: i64) -> Step {
         let marker = self.core.producer;
-        if self.core.state != State::Ongoing {
+        if self.core.state != State::Ongoing && !self.core.state.is_ending() {
             self.core.started_ms = Some(now);
         }
         self.core.state = State::prepare(is_commit);
@@ -523,6 +526,8 @@ impl Transaction {
             is_commit,
             is_epoch_bumped: self.core.version >= EPOCH_BUMPED,
             partitions: self.partitions.keys().copied().collect(),
+            groups: self.groups.keys().cloned().collect(),
+            prepared: self.core.row(),
             row: next.row(),
             answer: next.producer,
             is_forced: false,
@@ -545,13 +550,20 @@ impl Transaction {
         }
     }
 
-    /// The transaction was being ended when its broker ended: what was decided is done.
-    pub(super) fn resume(&mut self, now: i64) -> Step {
-        match self.core.state {
-            State::PrepareCommit => self.prepare(true, None, now),
-            State::PrepareAbort => self.prepare(false, None, now),
-            _ => Step::Nothing,
+    /// The transaction was decided by a former coordinator, and is completed when its markers are written. `fresh_id` as with an
+    /// [`Event::End`].
+    pub(super) fn resume(&mut self, fresh_id: Option<i64>, now: i64) -> Step {
+        let is_commit = match self.core.state {
+            State::PrepareCommit => true,
+            State::PrepareAbort => false,
+            _ => return Step::Nothing,
+        };
+        // The marker has the last epoch of the id.
+        let is_used_up = self.core.producer.epoch == i16::MAX;
+        if is_used_up && fresh_id.is_none() {
+            return Step::NeedsProducerId;
         }
+        self.prepare(is_commit, fresh_id.filter(|_| is_used_up), now)
     }
 }
 

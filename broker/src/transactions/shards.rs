@@ -28,6 +28,24 @@ impl Transactions {
         self.taken_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Goes on with what was decided by a former coordinator.
+    async fn resume(self: &Arc<Self>, slot: Arc<Slot>) -> Result<(), storage::Error> {
+        let mut fresh_id = None;
+        loop {
+            let step = slot.lock().resume(fresh_id, now_ms());
+            match step {
+                Step::NeedsProducerId => {
+                    fresh_id = Some(self.producer_ids.next(&self.store).await?)
+                }
+                Step::End(ending) => {
+                    self.complete_soon(slot, ending);
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Makes what is in memory that of the shards which this broker has.
     pub(super) async fn take_up(self: &Arc<Self>) -> Result<(), storage::Error> {
         let leases = self.groups.shard_leases();
@@ -75,17 +93,16 @@ impl Transactions {
                     lease,
                     transaction: Mutex::new(transaction),
                 });
-                slots.insert(id, slot.clone());
-                let step = slot.lock().resume(now_ms());
-                if let Step::End(ending) = step {
-                    resumed.push((slot.clone(), ending));
+                if slot.lock().core().state.is_ending() {
+                    resumed.push(slot.clone());
                 }
+                slots.insert(id, slot);
             }
         }
-        for (slot, ending) in resumed {
-            drop(self.end_soon(&slot, ending));
-        }
         self.taken_up().extend(fresh);
+        for slot in resumed {
+            self.resume(slot).await?;
+        }
         Ok(())
     }
 }

@@ -167,7 +167,7 @@ async fn flush_in_doubt_whose_coordinator_is_another_is_settled() {
             offsets: Vec::new(),
             end: None,
         }],
-        aborted: Vec::new(),
+        ..FlushChanges::default()
     };
     let flush = [run(wired.part, 1, 1, 10)];
     wired.proxy.set(Wire::Hung);

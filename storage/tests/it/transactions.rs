@@ -71,7 +71,7 @@ async fn a_flush_ends_a_transaction_with_its_offsets_or_not_at_all() {
     };
     let changes = FlushChanges {
         transactions: vec![joining.clone(), joining],
-        aborted: Vec::new(),
+        ..FlushChanges::default()
     };
     lane.flush_with(&[run(part, 0, 3, 100)], &changes, soon())
         .await
@@ -109,7 +109,7 @@ async fn a_flush_ends_a_transaction_with_its_offsets_or_not_at_all() {
             end: Some(is_commit),
             ..write("x", lease, "CompleteCommit")
         }],
-        aborted: Vec::new(),
+        ..FlushChanges::default()
     };
     let refused = lane
         .flush_with(&[run(part, 3, 1, 80)], &end(lost, true), soon())
@@ -157,6 +157,7 @@ async fn an_abort_drops_offsets_and_is_remembered_as_long_as_its_records() {
             ..write("x", leases[0], "CompleteAbort")
         }],
         aborted: vec![aborted(0, 4), aborted(2, 7)],
+        ..FlushChanges::default()
     };
     lane.flush_with(&[run(part, 0, 8, 100)], &changes, soon())
         .await
@@ -176,7 +177,7 @@ async fn an_abort_drops_offsets_and_is_remembered_as_long_as_its_records() {
     };
     let changes = FlushChanges {
         transactions: vec![forgotten],
-        aborted: Vec::new(),
+        ..FlushChanges::default()
     };
     lane.flush_with(&[], &changes, soon()).await.unwrap();
     assert!(store.transactions().await.unwrap().is_empty());
@@ -252,6 +253,7 @@ async fn append(
     let changes = FlushChanges {
         transactions,
         aborted: aborted.into_iter().collect(),
+        ..FlushChanges::default()
     };
     lane.flush_with(&[run], &changes, soon()).await.unwrap();
 }
@@ -348,7 +350,7 @@ async fn a_row_that_somebody_locks_stops_a_transaction_and_not_the_lane() {
     };
     let changes = FlushChanges {
         transactions: vec![end.clone()],
-        aborted: Vec::new(),
+        ..FlushChanges::default()
     };
     // The row is there already.
     assert_eq!(

@@ -104,7 +104,7 @@ fn nodes(broker: &Broker) -> BTreeSet<i32> {
 }
 
 /// Partition to leader.
-fn leaders(broker: &Broker, topic: &str) -> BTreeMap<i32, i32> {
+pub(crate) fn leaders(broker: &Broker, topic: &str) -> BTreeMap<i32, i32> {
     metadata(broker, &[topic]).1
 }
 

@@ -1,5 +1,6 @@
 //! Transactions: by hand on the wire, through kills of the broker, with real clients and tools.
 
+mod brokers;
 mod chaos;
 mod cleaning;
 mod clients;

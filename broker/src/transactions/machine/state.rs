@@ -7,7 +7,7 @@ pub(in crate::transactions) const NO_ID: i64 = -1;
 /// No epoch.
 pub(in crate::transactions) const NO_EPOCH: i16 = -1;
 /// A producer id and its epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Producer {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
@@ -60,7 +60,7 @@ impl State {
         all.into_iter().find(|state| state.name() == name)
     }
 
-    pub(super) fn is_ending(self) -> bool {
+    pub(in crate::transactions) fn is_ending(self) -> bool {
         matches!(self, Self::PrepareCommit | Self::PrepareAbort)
     }
 

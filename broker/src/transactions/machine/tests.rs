@@ -398,10 +398,86 @@ fn a_stored_id_goes_on_as_it_was() {
         panic!("not added");
     };
     let mut restored = Transaction::restore(&addition.row, vec![3], vec!["g".to_owned()]).unwrap();
-    assert_eq!(restored.resume(NOW), Step::Nothing);
+    assert_eq!(restored.resume(None, NOW), Step::Nothing);
     assert_eq!(restored.verify(p, Some(3), Some("g")), Ok(()));
     assert_eq!(ended(&mut restored, p, true, 2).partitions, [3]);
     let ending = ended(&mut restored, producer(7, 1), false, 2);
     let again = Transaction::restore(&ending.row, Vec::new(), Vec::new()).unwrap();
     assert_eq!(again.core().producer, producer(7, 2));
+}
+
+/// As a coordinator leaves it that ends while markers are due.
+fn decided(ending: &Ending) -> Transaction {
+    Transaction::restore(&ending.prepared, Vec::new(), Vec::new()).unwrap()
+}
+
+#[test]
+fn what_a_former_coordinator_decided_is_completed() {
+    for is_commit in [true, false] {
+        let mut transaction = fresh();
+        let p = producer(7, 0);
+        added(&mut transaction, p, 3, 2);
+        let event = Event::End {
+            producer: p,
+            is_commit,
+            version: 2,
+            fresh_id: None,
+        };
+        let Step::End(ending) = transaction.step(event, NOW) else {
+            panic!("not ended");
+        };
+        let mut successor = decided(&ending);
+        assert!(matches!(
+            add(&mut successor, producer(7, 1), 3, 2),
+            Step::Answer(Err(ErrorCode::ConcurrentTransactions))
+        ));
+        let Step::End(resumed) = successor.resume(None, NOW + 1) else {
+            panic!("not resumed");
+        };
+        assert_eq!(
+            (resumed.marker, resumed.is_commit),
+            (producer(7, 1), is_commit)
+        );
+        assert_eq!(resumed.answer, producer(7, 1));
+        let busy = Step::Answer(Err(ErrorCode::ConcurrentTransactions));
+        assert_eq!(successor.step(event, NOW), busy);
+        successor.step(Event::Ended, NOW + 2);
+        assert_eq!(successor.step(event, NOW), Step::Answer(Ok(producer(7, 1))));
+        added(&mut successor, producer(7, 1), 3, 2);
+    }
+}
+
+#[test]
+fn the_last_epoch_is_followed_by_another_id_with_the_successor_too() {
+    let mut transaction = fresh();
+    let last = producer(7, i16::MAX - 1);
+    transaction.core.producer = last;
+    added(&mut transaction, last, 3, 2);
+    let event = |fresh_id| Event::End {
+        producer: last,
+        is_commit: true,
+        version: 2,
+        fresh_id,
+    };
+    let Step::End(ending) = transaction.step(event(Some(8)), NOW) else {
+        panic!("not ended");
+    };
+    assert_eq!(
+        (ending.marker, ending.answer),
+        (producer(7, i16::MAX), producer(8, 0))
+    );
+    let mut successor = decided(&ending);
+    assert_eq!(successor.resume(None, NOW), Step::NeedsProducerId);
+    let Step::End(resumed) = successor.resume(Some(9), NOW) else {
+        panic!("not resumed");
+    };
+    assert_eq!(
+        (resumed.marker, resumed.answer),
+        (ending.marker, producer(9, 0))
+    );
+    successor.step(Event::Ended, NOW);
+    assert_eq!(
+        successor.step(event(None), NOW),
+        Step::Answer(Ok(producer(9, 0)))
+    );
 }

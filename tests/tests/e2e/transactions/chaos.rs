@@ -15,13 +15,13 @@ use tests::librdkafka::{client, is_queue_full, producer};
 use tests::wire::Connection;
 use tests::{fresh_topic, wait_for};
 
-use super::read_ended;
+use super::brokers::committed;
 use super::restarts::{self, Load};
 use crate::brokers::{Cluster, SHORT_SESSION};
 use crate::load::{Random, number};
 
 /// Of the topics.
-const PARTITIONS: i32 = 2;
+pub(super) const PARTITIONS: i32 = 2;
 /// Of a test's short form.
 const ROUNDS: u64 = 3;
 /// How long clients may take to come through one fault.
@@ -45,14 +45,14 @@ const FAULTS: [Fault; 5] = [
 ];
 
 /// Brokers on a PostgreSQL that suffer.
-struct Harmed {
-    cluster: Cluster,
-    random: Random,
-    rounds: u64,
+pub(super) struct Harmed {
+    pub(super) cluster: Cluster,
+    pub(super) random: Random,
+    pub(super) rounds: u64,
 }
 
 impl Harmed {
-    fn start(brokers: usize, topics: &[&str]) -> Self {
+    pub(super) fn start(brokers: usize, topics: &[&str]) -> Self {
         let random = Random::new();
         let cluster = Cluster::start(brokers, SHORT_SESSION);
         for topic in topics {
@@ -66,7 +66,7 @@ impl Harmed {
     }
 
     /// One fault, from which brokers and PostgreSQL come back.
-    fn strike(&mut self, round: u64) {
+    pub(super) fn strike(&mut self, round: u64) {
         let fault = FAULTS[self.random.below(FAULTS.len() as u64) as usize];
         let victim = self.random.below(self.cluster.brokers.len() as u64) as usize;
         eprintln!(
@@ -99,11 +99,8 @@ impl Harmed {
 
     /// What is in a topic in the end, when no transaction is open any more, by partition.
     fn end(&self, topic: &str) -> Vec<Vec<String>> {
-        let mut reader = Connection::open(&self.cluster.brokers[0]);
-        let partitions = 0..PARTITIONS;
-        partitions
-            .map(|partition| read_ended(&mut reader, topic, partition).values)
-            .collect()
+        self.cluster.wait_until_whole();
+        committed(&self.cluster, topic, PARTITIONS)
     }
 }
 
@@ -250,6 +247,11 @@ fn count_words(brokers: usize) {
 #[test]
 fn kafka_streams_counts_words_exactly_once() {
     count_words(1);
+}
+
+#[test]
+fn kafka_streams_counts_words_exactly_once_on_three_brokers() {
+    count_words(3);
 }
 
 #[test]

@@ -1,0 +1,261 @@
+//! The end of a transaction. It is decided in one flush of this broker's lane: the markers of the partitions that it leads, the
+//! offsets of groups, the new state, and where else markers are due. Without any of these the transaction is complete then;
+//! with them it is when their leaders have written them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::ErrorCode;
+use storage::{DueMarker, TransactionRow, TransactionWrite};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::machine::{Ending, Event};
+use super::{Slot, Transactions, now_ms};
+use crate::log::{EndError, EndTransaction, Ended, Partition};
+
+/// Between two attempts to end a transaction whose partitions could not be read.
+const END_PAUSE: Duration = Duration::from_secs(1);
+/// Between two where a partition has got another leader.
+const MOVE_PAUSE: Duration = Duration::from_millis(20);
+/// How long the producer waits for what is decided to be complete, so that it can go on at once.
+const COMPLETION_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked whether all markers are written, where nobody says so.
+const COMPLETION_LOOK: Duration = Duration::from_millis(100);
+
+/// Who waits for the end.
+type Waiting = Option<oneshot::Sender<Result<(), ErrorCode>>>;
+
+fn answer(waiting: &mut Waiting, result: Result<(), ErrorCode>) {
+    if let Some(reply) = waiting.take() {
+        // The client may have gone.
+        let _ = reply.send(result);
+    }
+}
+
+/// The end of a transaction as it is queued in the log.
+struct Queued {
+    ended: Result<oneshot::Receiver<Ended>, EndError>,
+    /// Brokers that are to write markers.
+    others: Vec<i32>,
+    is_complete: bool,
+}
+
+impl Transactions {
+    /// Puts the markers of a transaction behind all that was queued in the log. The receiver learns of its end.
+    pub(super) fn end_soon(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        ending: Ending,
+    ) -> oneshot::Receiver<Result<(), ErrorCode>> {
+        let (reply, answer) = oneshot::channel();
+        let queued = self.queue_end(slot, &ending);
+        let (transactions, slot) = (self.clone(), slot.clone());
+        tokio::spawn(async move {
+            transactions
+                .end_queued(slot, ending, queued, Some(reply))
+                .await;
+        });
+        answer
+    }
+
+    /// Waits for what was decided before to be complete.
+    pub(super) fn complete_soon(self: &Arc<Self>, slot: Arc<Slot>, ending: Ending) {
+        let transactions = self.clone();
+        tokio::spawn(async move { transactions.complete(slot, ending, None).await });
+    }
+
+    async fn end_queued(
+        &self,
+        slot: Arc<Slot>,
+        ending: Ending,
+        mut queued: Queued,
+        mut waiting: Waiting,
+    ) {
+        loop {
+            let ended = match queued.ended {
+                Ok(ended) => ended.await.unwrap_or(Err(EndError::NotLeader)),
+                Err(error) => Err(error),
+            };
+            match ended {
+                Ok(results) => {
+                    note(&slot.id, &ending, &results);
+                    if queued.is_complete {
+                        slot.lock().step(Event::Ended, now_ms());
+                        answer(&mut waiting, Ok(()));
+                        return;
+                    }
+                    for node_id in queued.others {
+                        self.letters.tell_to_look(node_id);
+                    }
+                    self.look_at_markers();
+                    return self.complete(slot, ending, waiting).await;
+                }
+                Err(error @ (EndError::Unavailable | EndError::Locked)) => {
+                    // It is decided; the producer may ask how far it is.
+                    answer(&mut waiting, Err(ErrorCode::ConcurrentTransactions));
+                    tokio::time::sleep(END_PAUSE).await;
+                    if error == EndError::Locked {
+                        self.wait_for_locks(&slot, &ending).await;
+                    }
+                }
+                Err(EndError::NotLeader) if !self.log.is_fenced() && self.has(&slot) => {
+                    tokio::time::sleep(MOVE_PAUSE).await;
+                }
+                Err(error) => {
+                    // Another broker takes it up as it is stored.
+                    tracing::warn!(id = &*slot.id, %error, "a transaction is left to another broker");
+                    self.taken_up().remove(&slot.lease.shard);
+                    answer(&mut waiting, Err(ErrorCode::NotCoordinator));
+                    return;
+                }
+            }
+            queued = self.queue_end(&slot, &ending);
+        }
+    }
+
+    /// Returns when nobody holds by SQL what the end of a transaction changes, so that no flush of the lane waits for it.
+    async fn wait_for_locks(&self, slot: &Slot, ending: &Ending) {
+        let change = change_of(slot, ending, ending.row.clone());
+        let mut writer = self.store.transaction_writer();
+        while self.has(slot) {
+            match writer.is_free(&change).await {
+                Ok(true) => return,
+                Ok(false) => tracing::warn!(
+                    id = &*slot.id,
+                    "a transaction cannot end: its rows are locked"
+                ),
+                Err(error) => tracing::warn!(id = &*slot.id, %error, "a transaction cannot end"),
+            }
+            tokio::time::sleep(END_PAUSE).await;
+        }
+    }
+
+    /// Whether this broker still coordinates an id.
+    fn has(&self, slot: &Slot) -> bool {
+        !self.groups.is_stopping() && self.groups.lease(&slot.id) == Some(slot.lease)
+    }
+
+    fn queue_end(&self, slot: &Slot, ending: &Ending) -> Queued {
+        let (mut own, mut due, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for part in &ending.partitions {
+            match self.log.partition(*part) {
+                Some(partition) if partition.is_led() => own.push(partition),
+                other => {
+                    others.extend(other.map(|partition| partition.leader().node_id));
+                    due.push(due_marker(slot, ending, *part));
+                }
+            }
+        }
+        others.sort_unstable();
+        others.dedup();
+        let is_complete = due.is_empty();
+        let end = end_of(slot, ending, own, due);
+        let queued = self.log.end_transaction(end);
+        Queued {
+            ended: queued.map_err(|_| EndError::NotLeader),
+            others,
+            is_complete,
+        }
+    }
+
+    /// Returns when all markers of a decided transaction are written and its state says so, or another broker coordinates it.
+    async fn complete(&self, slot: Arc<Slot>, ending: Ending, mut waiting: Waiting) {
+        let patience = Instant::now() + COMPLETION_PATIENCE;
+        // Another producer id is stored with the last state alone.
+        let may_go_on = ending.answer.id == ending.marker.id;
+        while self.has(&slot) {
+            let looked = tokio::time::timeout(COMPLETION_LOOK, self.due.changed());
+            match self.store.markers_left(&[&slot.id]).await {
+                Ok(left) if left.is_empty() => {
+                    let write = TransactionWrite {
+                        end: Some(ending.is_commit),
+                        ..Self::write_of(&slot, ending.row.clone())
+                    };
+                    match self.writes.write(write).await {
+                        Ok(()) => {
+                            slot.lock().step(Event::Ended, now_ms());
+                            return answer(&mut waiting, Ok(()));
+                        }
+                        Err(ErrorCode::NotCoordinator) => break,
+                        Err(_) => tokio::time::sleep(COMPLETION_LOOK).await,
+                    }
+                }
+                Ok(_) => {
+                    let _ = looked.await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "it is not known which markers are written");
+                    tokio::time::sleep(COMPLETION_LOOK).await;
+                }
+            }
+            if may_go_on && Instant::now() >= patience {
+                // As in Kafka: it is decided, and what is begun next is CONCURRENT_TRANSACTIONS until it is complete.
+                answer(&mut waiting, Ok(()));
+            }
+        }
+        answer(&mut waiting, Err(ErrorCode::NotCoordinator));
+    }
+}
+
+fn end_of(
+    slot: &Slot,
+    ending: &Ending,
+    partitions: Vec<Arc<Partition>>,
+    due: Vec<DueMarker>,
+) -> EndTransaction {
+    let row = match due.is_empty() {
+        true => ending.row.clone(),
+        false => ending.prepared.clone(),
+    };
+    EndTransaction {
+        producer_id: ending.marker.id,
+        producer_epoch: ending.marker.epoch,
+        coordinator_epoch: slot.lease.epoch,
+        is_commit: ending.is_commit,
+        is_epoch_bumped: ending.is_epoch_bumped,
+        partitions,
+        change: Some(change_of(slot, ending, row)),
+        due,
+        written: None,
+    }
+}
+
+/// What is stored with the markers.
+fn change_of(slot: &Slot, ending: &Ending, row: TransactionRow) -> TransactionWrite {
+    TransactionWrite {
+        groups: ending.groups.clone(),
+        end: Some(ending.is_commit),
+        ..Transactions::write_of(slot, row)
+    }
+}
+
+fn due_marker(slot: &Slot, ending: &Ending, part: i32) -> DueMarker {
+    DueMarker {
+        transactional_id: slot.id.to_string(),
+        part,
+        producer_id: ending.marker.id,
+        producer_epoch: ending.marker.epoch,
+        is_commit: ending.is_commit,
+        is_epoch_bumped: ending.is_epoch_bumped,
+        coordinator_epoch: slot.lease.epoch,
+    }
+}
+
+fn note(id: &str, ending: &Ending, results: &[Result<(), EndError>]) {
+    for error in results.iter().filter_map(|result| result.err()) {
+        if error != EndError::UnknownPartition {
+            tracing::warn!(id, %error, "a partition got no marker");
+        }
+    }
+    let how = if ending.is_commit {
+        "committed"
+    } else {
+        "aborted"
+    };
+    if ending.is_forced {
+        tracing::info!(id, "a transaction was aborted for its producer");
+    } else {
+        tracing::debug!(id, how, "transaction");
+    }
+}
