@@ -1,6 +1,7 @@
 //! Members of groups and administrators in other languages: `tests/clients/{node,python,go}`. What they need is fetched once.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::tool::{Finished, locked, run};
@@ -18,9 +19,11 @@ pub enum Language {
 }
 
 impl Language {
-    /// Runs a member until its topic has been silent for a while; it prints "partition offset" of all it consumed.
-    pub fn member(self, bootstrap: &str, topic: &str, group: &str) -> Finished {
-        self.run("members", &[bootstrap, topic, group])
+    /// A member that consumes until its standard input ends; it prints "partition offset" of all it consumed.
+    pub fn member(self, bootstrap: &str, topic: &str, group: &str) -> Command {
+        let mut command = self.command("members");
+        command.args([bootstrap, topic, group]);
+        command
     }
 
     /// Runs what an administrator does with a topic that is not there yet; a line for each step.
@@ -28,21 +31,37 @@ impl Language {
         self.run("admin", &[bootstrap, topic])
     }
 
+    /// What runs a program of this language.
+    fn command(self, program: &str) -> Command {
+        let program = self.prepared(program);
+        let interpreter = match self {
+            Self::Go => return Command::new(program),
+            Self::Node => PathBuf::from("node"),
+            Self::Python => self.dir().join("target/venv/bin/python"),
+        };
+        let mut command = Command::new(interpreter);
+        command.arg(program);
+        command
+    }
+
     fn run(self, program: &str, args: &[&str]) -> Finished {
-        let program = self.prepared(program).display().to_string();
-        match self {
-            Self::Node => {
-                let all = [&[&*program][..], args].concat();
-                run("node", "nodejs npm", &all, b"")
-            }
-            Self::Python => {
-                let interpreter = self.dir().join("target/venv/bin/python");
-                let interpreter = interpreter.display().to_string();
-                let all = [&[&*program][..], args].concat();
-                run(&interpreter, "python3-venv", &all, b"")
-            }
-            Self::Go => run(&program, "golang", args, b""),
-        }
+        let command = self.command(program);
+        let texts = std::iter::once(command.get_program()).chain(command.get_args());
+        let texts: Vec<String> = texts
+            .map(|text| text.to_string_lossy().into_owned())
+            .collect();
+        let (first, rest) = texts.split_first().expect("a program");
+        let all: Vec<&str> = rest
+            .iter()
+            .map(String::as_str)
+            .chain(args.iter().copied())
+            .collect();
+        let package = match self {
+            Self::Node => "nodejs npm",
+            Self::Python => "python3-venv",
+            Self::Go => "golang",
+        };
+        run(first, package, &all, b"")
     }
 
     fn dir(self) -> PathBuf {

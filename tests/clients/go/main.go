@@ -1,11 +1,12 @@
 // A member of a consumer group with franz-go: members BOOTSTRAP TOPIC GROUP
 //
-// Consumes until nothing has come for five seconds, then leaves; "partition offset" of every record on standard output.
+// Consumes until its standard input ends, then leaves; "partition offset" of every record on standard output, before it is committed.
 package main
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -18,7 +19,7 @@ func main() {
 		kgo.ConsumeTopics(os.Args[2]),
 		kgo.ConsumerGroup(os.Args[3]),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.SessionTimeout(10*time.Second),
+		kgo.SessionTimeout(6*time.Second),
 		kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.AutoCommitInterval(200*time.Millisecond),
 	)
@@ -27,15 +28,12 @@ func main() {
 		os.Exit(1)
 	}
 	defer client.Close()
-	limit := 30 * time.Second
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		fetches := client.PollFetches(ctx)
-		cancel()
-		if fetches.Empty() {
-			return
-		}
-		limit = 5 * time.Second
-		fetches.EachRecord(func(r *kgo.Record) { fmt.Println(r.Partition, r.Offset) })
+	ctx, end := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		end()
+	}()
+	for ctx.Err() == nil {
+		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { fmt.Println(r.Partition, r.Offset) })
 	}
 }

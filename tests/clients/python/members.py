@@ -1,6 +1,6 @@
 """A member of a consumer group with aiokafka: members.py BOOTSTRAP TOPIC GROUP
 
-Consumes until nothing has come for five seconds, then leaves; "partition offset" of every record on standard output.
+Consumes until its standard input ends, then leaves; "partition offset" of every record on standard output, before it is committed.
 """
 
 import asyncio
@@ -15,20 +15,19 @@ async def main(bootstrap, topic, group):
         bootstrap_servers=bootstrap,
         group_id=group,
         auto_offset_reset="earliest",
-        session_timeout_ms=10000,
+        session_timeout_ms=6000,
         heartbeat_interval_ms=500,
         auto_commit_interval_ms=200,
     )
     await consumer.start()
     try:
-        limit = 30
-        while True:
-            try:
-                record = await asyncio.wait_for(consumer.getone(), limit)
-            except asyncio.TimeoutError:
-                return
-            limit = 5
-            print(record.partition, record.offset)
+        ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        while not ended.done():
+            batches = await consumer.getmany(timeout_ms=200)
+            for records in batches.values():
+                for record in records:
+                    print(record.partition, record.offset)
+            sys.stdout.flush()
     finally:
         await consumer.stop()
 

@@ -90,6 +90,16 @@ impl Report {
         report
     }
 
+    /// Nothing is assigned or taken away for so long after the group has settled for the last time.
+    fn assert_quiet_at_last(&self, millis: u64) {
+        let settled = self.lines.lines().rev();
+        let mut settled = settled.filter_map(|line| line.strip_suffix(" settled")?.parse().ok());
+        let settled: u64 = settled.next().unwrap();
+        let quiet = settled..settled + millis;
+        let event = self.events.iter().find(|(at, ..)| quiet.contains(at));
+        assert_eq!(event, None, "{}", events(&self.lines));
+    }
+
     /// Every record of every partition, at least once.
     fn assert_complete(&self, records: i64) {
         let missing: Vec<(i32, i64)> = (0..PARTITIONS)

@@ -12,8 +12,13 @@ use tests::postgres::Postgres;
 use tests::wire::{Connection, produce_request};
 use tests::{Broker, fresh_topic, wait_for};
 
+use crate::brokers::{Cluster, LONG_SESSION};
+
 /// Within this time a change by SQL must be in force.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Within this time a change must have come to another broker that is busy; only NOTIFY is that fast.
+const ELSEWHERE: Duration = Duration::from_secs(3);
 
 fn start(stem: &str) -> (Connection, String) {
     let broker = Broker::shared();
@@ -324,6 +329,49 @@ fn settings_given_by_sql_are_in_force_within_a_second_and_after_a_restart() {
     wait_for("a change by SQL", SOON, || {
         (produce(&mut c, "a", &of_bytes(2000)) == ErrorCode::None).then_some(())
     });
+}
+
+#[test]
+fn settings_given_to_one_broker_are_in_force_on_the_other() {
+    let cluster = Cluster::start(2, LONG_SESSION);
+    let [mut one, mut two] = [0, 1].map(|index| Connection::open(&cluster.brokers[index]));
+    one.create_topic("a", 4);
+    let mut took = Vec::new();
+    let mut soon = |resource: (i8, &str), setting: &str, given: &str, shown: &str| {
+        set(&mut one, resource, setting, given);
+        let started = Instant::now();
+        wait_for("a setting on the other broker", ELSEWHERE, || {
+            let topic = (TOPIC, "a");
+            let place = if resource.0 == BROKER {
+                topic
+            } else {
+                resource
+            };
+            (value(&mut two, place, shown).0 == given).then_some(())
+        });
+        took.push(started.elapsed());
+    };
+    soon(
+        (BROKER, ""),
+        "message.max.bytes",
+        "1000",
+        "max.message.bytes",
+    );
+    soon((BROKER, ""), "log.retention.ms", "7000", "retention.ms");
+    soon((TOPIC, "a"), "retention.bytes", "5000", "retention.bytes");
+    let session = "consumer.session.timeout.ms";
+    soon((GROUP, "g"), session, "46000", session);
+    println!("in force on the other broker after {took:?}");
+    // Whoever leads the partitions goes by them.
+    for partition in 0..4 {
+        let mut codes = [&mut one, &mut two].map(|c| {
+            let produced = c.produce("a", partition, &of_bytes(2000).bytes());
+            ErrorCode::from_i16(produced.error).unwrap()
+        });
+        codes.sort_by_key(|code| *code == ErrorCode::NotLeaderOrFollower);
+        let elsewhere = ErrorCode::NotLeaderOrFollower;
+        assert_eq!(codes, [ErrorCode::MessageTooLarge, elsewhere]);
+    }
 }
 
 #[test]

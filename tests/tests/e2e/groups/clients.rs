@@ -10,22 +10,25 @@ fn members(broker: &Broker, topic: &str, settings: &[&str], script: &str) -> Rep
     Report::read(client(&args, script.as_bytes()))
 }
 
-/// Members come, go and die; another one takes over whatever they had.
+/// Members come, go, stand still and die, up to eight of them; others take over whatever they had.
 fn come_and_go(settings: &[&str]) -> Report {
     let broker = broker();
     let topic = fresh_topic("flow");
     filled(&broker, &topic, 30);
+    let settings = [settings, &["max.poll.interval.ms=3000"]].concat();
     let flow = std::thread::scope(|scope| {
         scope.spawn(|| fill(&broker, &topic, 30));
         members(
             &broker,
             &topic,
-            settings,
+            &settings,
             "start a\nsettle 32\nstart b\nsettle 32\nstart c\nstart d\nsettle 32\nleave b\nsettle 32\n\
-             crash c\nsettle 32\nstart e\nsettle 32\nseen 1920\n",
+             pause d 4500\nwait 5000\nsettle 32\ncrash c\nsettle 32\n\
+             start e\nstart f\nstart g\nstart h\nstart i\nstart j\nsettle 32\nwait 2000\nseen 1920\n",
         )
     });
     flow.assert_complete(60);
+    flow.assert_quiet_at_last(2_000);
     flow
 }
 

@@ -1,11 +1,46 @@
-//! Settings that one group has for itself (`kafka-configs --entity-type groups`), in force while it is used.
+//! Settings that one group has for itself (`kafka-configs --entity-type groups`), in force while it is used; and racks.
 
 use std::time::{Duration, Instant};
 
-use protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse, MetadataRequest, MetadataResponse,
+};
 use tests::admin::{BROKER, GROUP, set, unset};
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic, wait_for};
+
+#[test]
+fn racks_of_brokers_and_members_are_told() {
+    let broker = Broker::start_with(&["--broker-rack=zone-a"]);
+    let mut c = Connection::open(&broker);
+    c.create_topic("t", 2);
+    let answer = c.call(&MetadataRequest::default(), 9);
+    let metadata: MetadataResponse<'_> = answer.read();
+    assert_eq!(metadata.brokers[0].rack.as_deref(), Some("zone-a"));
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 60_000,
+        rack_id: Some("zone-b".into()),
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let answer = c.call(&request, 1);
+    let joined: ConsumerGroupHeartbeatResponse<'_> = answer.read();
+    // Another rack than the member's is none the worse.
+    let assigned = &joined.assignment.unwrap().topic_partitions[0].partitions;
+    assert_eq!(assigned.iter().count(), 2);
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec!["g".into()],
+        ..ConsumerGroupDescribeRequest::default()
+    };
+    let answer = c.call(&request, 1);
+    let described: ConsumerGroupDescribeResponse<'_> = answer.read();
+    let member = &described.groups[0].members[0];
+    assert_eq!(member.rack_id.as_deref(), Some("zone-b"));
+}
 
 /// What a heartbeat is answered.
 #[derive(Debug, PartialEq, Eq)]

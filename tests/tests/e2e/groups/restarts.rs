@@ -21,19 +21,25 @@ use tests::{Broker, fresh_topic};
 use super::broker;
 use crate::brokers::{Cluster, LIMIT, SHORT_SESSION};
 
-/// A member in generation 1 of a group of its own.
-pub(super) fn join(connection: &mut Connection, group: &str) -> String {
-    let mut request = JoinGroupRequest {
+/// To join with this id, or none yet.
+pub(super) fn join_request<'a>(group: &'a str, member_id: &'a str) -> JoinGroupRequest<'a> {
+    JoinGroupRequest {
         group_id: group.into(),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 10_000,
+        member_id: member_id.into(),
         protocol_type: "consumer".into(),
         protocols: vec![JoinGroupRequestProtocol {
             name: "range".into(),
             ..JoinGroupRequestProtocol::default()
         }],
         ..JoinGroupRequest::default()
-    };
+    }
+}
+
+/// A member in generation 1 of a group of its own.
+pub(super) fn join(connection: &mut Connection, group: &str) -> String {
+    let mut request = join_request(group, "");
     let answer = connection.call(&request, 9);
     let first: JoinGroupResponse<'_> = answer.read();
     request.member_id = first.member_id.into_owned().into();
@@ -62,10 +68,15 @@ fn sync(connection: &mut Connection, group: &str, member_id: &str) {
     assert_eq!((synced.error_code, &*synced.assignment), (0, &b"mine"[..]));
 }
 
-fn heartbeat(connection: &mut Connection, group: &str, member_id: &str) -> i16 {
+pub(super) fn heartbeat(
+    connection: &mut Connection,
+    group: &str,
+    member_id: &str,
+    generation_id: i32,
+) -> i16 {
     let request = HeartbeatRequest {
         group_id: group.into(),
-        generation_id: 1,
+        generation_id,
         member_id: member_id.into(),
         ..HeartbeatRequest::default()
     };
@@ -166,7 +177,7 @@ fn groups_go_on_after_kill_9_without_a_rebalance() {
     broker.kill();
     broker.start_again();
     let mut connection = Connection::open(&broker);
-    assert_eq!(heartbeat(&mut connection, "stable", &stable), 0);
+    assert_eq!(heartbeat(&mut connection, "stable", &stable, 1), 0);
     assert_eq!(
         committed(&mut connection, "stable"),
         [(0, 5), (1, 6)].into()

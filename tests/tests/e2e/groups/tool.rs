@@ -1,16 +1,36 @@
 //! kafka-consumer-groups, Kafka's own tool, in all its forms.
 
-use tests::java::kafka_tool;
+use std::cell::RefCell;
+
+use tests::java::ToolShell;
 use tests::postgres::Postgres;
 use tests::{Broker, fresh_topic, librdkafka};
 
 use super::{broker, filled};
 
-fn groups(broker: &Broker, args: &[&str]) -> String {
-    let b = broker.bootstrap();
-    let all = [&["--bootstrap-server", &b][..], args].concat();
-    let finished = kafka_tool("consumer.group.ConsumerGroupCommand", &all, b"");
-    format!("{}{}", finished.text(), finished.stderr)
+/// The tool, which runs again and again in one process, and the broker it is pointed at.
+struct Tool {
+    broker: Broker,
+    shell: RefCell<ToolShell>,
+}
+
+impl Tool {
+    fn start(broker: Broker) -> Self {
+        Self {
+            broker,
+            shell: RefCell::new(ToolShell::start()),
+        }
+    }
+
+    /// What it prints, errors too.
+    fn run(&self, args: &[&str]) -> String {
+        let b = self.broker.bootstrap();
+        let all = [&["--bootstrap-server", &b][..], args].concat();
+        let mut shell = self.shell.borrow_mut();
+        shell
+            .run("consumer.group.ConsumerGroupCommand", &all)
+            .text()
+    }
 }
 
 #[track_caller]
@@ -34,35 +54,65 @@ fn reset_to(said: &str, topic: &str, partition: i32) -> i64 {
 
 #[test]
 fn resets_offsets_in_all_ways() {
-    let broker = broker();
+    let tool = Tool::start(broker());
     let topic = fresh_topic("tool");
-    filled(&broker, &topic, 10);
-    let base = ["--reset-offsets", "--group", "g", "--execute"];
+    filled(&tool.broker, &topic, 10);
+    let base = ["--reset-offsets", "--group", "g"];
+    let one = format!("{topic}:0");
     for (how, partition, offset) in [
         (&["--to-offset", "4"][..], 31, 4),
         (&["--shift-by", "2"], 0, 6),
+        (&["--shift-by", "-1"], 0, 5),
         (&["--to-earliest"], 0, 0),
         (&["--to-latest"], 0, 10),
         (&["--to-datetime", "2001-01-01T00:00:00.000"], 0, 0),
+        (&["--to-datetime", "2999-01-01T00:00:00.000"], 0, 10),
         (&["--by-duration", "P1D"], 0, 0),
-        (&["--to-current"], 0, 0),
+        (&["--by-duration", "PT0S"], 0, 10),
+        (&["--to-current"], 0, 10),
+        (&["--to-offset", "99"], 0, 10),
     ] {
-        let said = groups(&broker, &[&base[..], &["--topic", &topic], how].concat());
+        let said = tool.run(&[&base[..], &["--execute", "--topic", &topic], how].concat());
         assert_eq!(reset_to(&said, &topic, partition), offset, "{how:?}");
     }
-    let csv = broker.dir().join("offsets.csv");
-    std::fs::write(&csv, format!("{topic},3,7\n")).unwrap();
-    let from_file = ["--from-file", csv.to_str().unwrap()];
-    let said = groups(&broker, &[&base[..], &from_file].concat());
-    assert_eq!(reset_to(&said, &topic, 3), 7);
+    // Of one partition; then a try that changes nothing.
+    let said = tool.run(
+        &[
+            &base[..],
+            &["--execute", "--topic", &one, "--to-offset", "3"],
+        ]
+        .concat(),
+    );
+    assert_eq!(said.matches(&topic).count(), 1, "{said}");
+    let said = tool.run(&[&base[..], &["--all-topics", "--to-earliest", "--dry-run"]].concat());
+    assert_eq!(reset_to(&said, &topic, 0), 0);
+    let export = [&base[..], &["--all-topics", "--to-current", "--export"]].concat();
+    let exported = tool.run(&export);
+    let mut lines: Vec<String> = exported
+        .lines()
+        .map(|line| line.replace('"', ""))
+        .filter(|line| line.contains(&topic))
+        .collect();
+    lines.sort();
+    assert_eq!(lines.len(), 32, "{exported}");
+    assert!(lines.contains(&format!("{topic},0,3")), "{exported}");
+    assert!(lines.contains(&format!("{topic},31,10")), "{exported}");
+    // And back from the file.
+    tool.run(&[&base[..], &["--execute", "--all-topics", "--to-earliest"]].concat());
+    let csv = tool.broker.dir().join("offsets.csv");
+    std::fs::write(&csv, lines.join("\n")).unwrap();
+    let from_file = ["--execute", "--from-file", csv.to_str().unwrap()];
+    let said = tool.run(&[&base[..], &from_file].concat());
+    assert_eq!(reset_to(&said, &topic, 0), 3);
+    assert_eq!(reset_to(&said, &topic, 31), 10);
 }
 
 #[test]
 fn lists_describes_and_deletes() {
-    let broker = broker();
+    let tool = Tool::start(broker());
     let topic = fresh_topic("tool");
-    filled(&broker, &topic, 10);
-    let run = |args: &[&str]| groups(&broker, args);
+    filled(&tool.broker, &topic, 10);
+    let run = |args: &[&str]| tool.run(args);
     let reset = [
         "--reset-offsets",
         "--group",
@@ -87,6 +137,8 @@ fn lists_describes_and_deletes() {
         ["g", &topic, "3", "7", "10", "3"],
         "{described}"
     );
+    assert_eq!(run(&["--describe", "--group", "g", "--offsets"]), described);
+    assert_has(&run(&["--describe", "--all-groups"]), &["g", &topic]);
     assert_has(&run(&["--describe", "--group", "g", "--state"]), &["Empty"]);
     let members = run(&["--describe", "--group", "g", "--members", "--verbose"]);
     assert_has(&members, &["has no active members"]);
@@ -107,21 +159,21 @@ fn lists_describes_and_deletes() {
 #[test]
 fn shows_members_and_spares_groups_in_use() {
     use rdkafka::consumer::{BaseConsumer, Consumer};
-    let broker = broker();
+    let tool = Tool::start(broker());
     let topic = fresh_topic("tool");
-    filled(&broker, &topic, 1);
+    filled(&tool.broker, &topic, 1);
     let settings = [
         ("group.id", "live"),
         ("client.id", "it"),
         ("auto.offset.reset", "earliest"),
     ];
-    let consumer: BaseConsumer = librdkafka::client(&broker.bootstrap(), &settings);
+    let consumer: BaseConsumer = librdkafka::client(&tool.broker.bootstrap(), &settings);
     consumer.subscribe(&[&topic]).unwrap();
     tests::wait_for("an assignment", std::time::Duration::from_secs(30), || {
         let _ = consumer.poll(std::time::Duration::from_millis(50));
         (consumer.assignment().unwrap().count() == 32).then_some(())
     });
-    let run = |args: &[&str]| groups(&broker, args);
+    let run = |args: &[&str]| tool.run(args);
     let members = run(&["--describe", "--group", "live", "--members", "--verbose"]);
     assert_has(&members, &["it", "/127.0.0.1", "32", &topic]);
     assert_has(
@@ -136,14 +188,14 @@ fn shows_members_and_spares_groups_in_use() {
 #[test]
 fn sql_reads_and_writes_offsets() {
     let postgres = Postgres::start();
-    let broker = Broker::start_with(&["--database-url", &postgres.url()]);
+    let tool = Tool::start(Broker::start_with(&["--database-url", &postgres.url()]));
     let topic = fresh_topic("sql");
-    filled(&broker, &topic, 5);
+    filled(&tool.broker, &topic, 5);
     postgres.execute(&format!(
         "insert into kafka.consumer_offsets (group_id, topic, partition, committed_offset, metadata) \
          select 'by-sql', '{topic}', p, 2, 'made' from generate_series(0, 31) p"
     ));
-    let described = groups(&broker, &["--describe", "--group", "by-sql"]);
+    let described = tool.run(&["--describe", "--group", "by-sql"]);
     assert_eq!(
         described
             .lines()
@@ -164,6 +216,6 @@ fn sql_reads_and_writes_offsets() {
         "4",
         "--execute",
     ];
-    groups(&broker, &reset);
+    tool.run(&reset);
     assert_eq!(postgres.query(lag), ["32"]);
 }

@@ -31,6 +31,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * start NAME [setting=value …]   a member joins
  * leave NAME                     closes the member
  * crash NAME                     the member ends without a word to the group
+ * pause NAME MILLIS              the member does not poll for that long
  * wait MILLIS                    nothing for a while
  * settle COUNT                   until that many partitions are owned and nothing changed for a second, at most 60 s
  * seen COUNT                     until that many different records were consumed, at most 60 s
@@ -70,6 +71,7 @@ final class Members {
                 case "crash" -> members.remove(words[1]).end(CloseOptions
                         .groupMembershipOperation(CloseOptions.GroupMembershipOperation.REMAIN_IN_GROUP)
                         .withTimeout(Duration.ofMillis(0)));
+                case "pause" -> members.get(words[1]).pausedUntil = System.nanoTime() + Long.parseLong(words[2]) * 1_000_000;
                 case "wait" -> Thread.sleep(Long.parseLong(words[1]));
                 case "settle" -> settle(Integer.parseInt(words[1]));
                 case "seen" -> seen(Integer.parseInt(words[1]));
@@ -121,6 +123,7 @@ final class Members {
         private final KafkaConsumer<byte[], byte[]> consumer;
         private volatile Collection<TopicPartition> owned = List.of();
         private volatile CloseOptions end;
+        private volatile long pausedUntil = System.nanoTime();
 
         Member(String name, List<String> own) {
             super(name);
@@ -151,6 +154,10 @@ final class Members {
             }
             try {
                 while (end == null) {
+                    if (System.nanoTime() < pausedUntil) {
+                        Thread.sleep(20);
+                        continue;
+                    }
                     boolean any = false;
                     for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(50))) {
                         any = true;
