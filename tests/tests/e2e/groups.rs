@@ -90,12 +90,16 @@ impl Report {
         report
     }
 
+    /// When the group settled for the last time.
+    fn settled(&self) -> u64 {
+        let lines = self.lines.lines().rev();
+        let mut settled = lines.filter_map(|line| line.strip_suffix(" settled")?.parse().ok());
+        settled.next().unwrap()
+    }
+
     /// Nothing is assigned or taken away for so long after the group has settled for the last time.
     fn assert_quiet_at_last(&self, millis: u64) {
-        let settled = self.lines.lines().rev();
-        let mut settled = settled.filter_map(|line| line.strip_suffix(" settled")?.parse().ok());
-        let settled: u64 = settled.next().unwrap();
-        let quiet = settled..settled + millis;
+        let quiet = self.settled()..self.settled() + millis;
         let event = self.events.iter().find(|(at, ..)| quiet.contains(at));
         assert_eq!(event, None, "{}", events(&self.lines));
     }

@@ -81,7 +81,7 @@ impl Drop for Member {
 }
 
 /// How many members a stable group has, of either type.
-fn stable(connection: &mut Connection, group: &str) -> Option<usize> {
+pub(super) fn stable(connection: &mut Connection, group: &str) -> Option<usize> {
     let request = ConsumerGroupDescribeRequest {
         group_ids: vec![group.into()],
         ..ConsumerGroupDescribeRequest::default()
