@@ -292,6 +292,7 @@ impl Joined {
             Transactions::open(store.clone(), ours.0, ours.1, theirs, &config).await?;
         tasks.spawn(transactions.clone().correspond(letters));
         tasks.spawn(transactions.clone().write_due_markers());
+        tasks.spawn(transactions.clone().see_written_markers());
         tasks.spawn(transactions.clone().follow_shards());
         tasks.spawn(transactions.clone().abort_timed_out(&config));
         tasks.spawn(transactions.clone().forget_unused(&config));

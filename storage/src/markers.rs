@@ -4,6 +4,8 @@
 //! A decision and its markers come into the database together, with the flush of the coordinator's lane; a marker goes with the flush
 //! that writes it into the log. So each partition gets it once, whoever leads it by then.
 
+use std::collections::HashSet;
+
 use futures_util::future::try_join4;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -63,7 +65,7 @@ const WRITTEN: &str = "delete from kafka.txn_markers m \
 const DUE: &str = "select m.transactional_id, m.part, m.producer_id, m.producer_epoch, m.is_commit, m.is_epoch_bumped, m.coordinator_epoch \
      from kafka.txn_markers m join kafka.topic_partitions p on p.id = m.part where p.lane = $1";
 /// A partition that is gone needs no marker.
-const LEFT: &str = "select m.transactional_id, m.part from kafka.txn_markers m \
+const LEFT: &str = "select distinct m.transactional_id from kafka.txn_markers m \
      join kafka.topic_partitions p on p.id = m.part where m.transactional_id = any($1::text[])";
 /// Under the lease of the group and while the transaction is open. Its end waits for this, or this sees it.
 const PEND: &str = "with owned as materialized ( \
@@ -92,12 +94,15 @@ impl Store {
         Ok(rows.iter().map(due_marker).collect())
     }
 
-    /// Partitions, with their transactions, that have not got the markers of these transactions yet.
-    pub async fn markers_left(&self, transactional_ids: &[&str]) -> Result<Vec<(String, i32)>> {
+    /// Those of some transactions that have markers which are not written yet.
+    pub async fn transactions_with_markers(
+        &self,
+        transactional_ids: &[&str],
+    ) -> Result<HashSet<String>> {
         let client = self.client().await?;
         let statement = client.prepare_cached(LEFT).await?;
         let rows = client.query(&statement, &[&transactional_ids]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// Stores offsets that an open transaction will commit, by the right to coordinate their group. Each partition is named once.

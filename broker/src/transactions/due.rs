@@ -1,12 +1,12 @@
 //! Markers that other coordinators have decided and that are due in this broker's lane: they are found in the database, and each goes
 //! from there with the flush that writes it. Which partitions the lane has by then does not matter to who decided.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use storage::DueMarker;
-use tokio::sync::{Notify, futures::Notified};
+use tokio::sync::{Notify, oneshot};
 
 use super::Transactions;
 use crate::log::{EndError, EndTransaction, Partition};
@@ -24,7 +24,11 @@ pub(super) struct Due {
     /// Markers may have been written.
     changed: Notify,
     markers: Mutex<Markers>,
+    /// Who waits until all markers of transactional ids are written.
+    awaited: Mutex<Awaited>,
 }
+
+type Awaited = HashMap<Arc<str>, Vec<oneshot::Sender<()>>>;
 
 /// By transactional id and partition.
 #[derive(Debug, Default)]
@@ -39,9 +43,16 @@ impl Due {
         self.markers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns when markers may have been written after this was called.
-    pub(super) fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells when all markers of a transaction that was decided before are written.
+    pub(super) fn all_written(&self, id: &Arc<str>) -> oneshot::Receiver<()> {
+        let (teller, written) = oneshot::channel();
+        self.awaited().entry(id.clone()).or_default().push(teller);
+        self.changed.notify_one();
+        written
     }
 }
 
@@ -49,7 +60,38 @@ impl Transactions {
     /// Markers may be due, or have been written.
     pub(super) fn look_at_markers(&self) {
         self.due.look.notify_one();
-        self.due.changed.notify_waiters();
+        self.due.changed.notify_one();
+    }
+
+    /// Tells who waits for markers that they are written, for ever; one query for all.
+    pub(crate) async fn see_written_markers(self: Arc<Self>) {
+        loop {
+            let is_awaited = !self.due.awaited().is_empty();
+            tokio::select! {
+                () = self.due.changed.notified() => {}
+                () = tokio::time::sleep(LOOK_AGAIN), if is_awaited => {}
+            }
+            let ids: Vec<Arc<str>> = self.due.awaited().keys().cloned().collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let asked: Vec<&str> = ids.iter().map(|id| &**id).collect();
+            let left = match self.store.transactions_with_markers(&asked).await {
+                Ok(left) => left,
+                Err(error) => {
+                    tracing::debug!(%error, "it is not known which markers are written");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            };
+            let mut awaited = self.due.awaited();
+            for id in ids.iter().filter(|id| !left.contains(&***id)) {
+                for teller in awaited.remove(id).unwrap_or_default() {
+                    // Whoever waited may have left it to another broker.
+                    let _ = teller.send(());
+                }
+            }
+        }
     }
 
     /// Writes what is due in this broker's lane, for ever.
@@ -139,7 +181,7 @@ impl Transactions {
                     Some(node_id) if node_id != self.cluster.node_id() => {
                         self.letters.tell_to_look(node_id);
                     }
-                    _ => self.due.changed.notify_waiters(),
+                    _ => self.due.changed.notify_one(),
                 }
             }
             // The next look finds it where it is due then.

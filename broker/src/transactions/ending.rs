@@ -2,13 +2,13 @@
 //! offsets of groups, the new state, and where else markers are due. Without any of these the transaction is complete then;
 //! with them it is when their leaders have written them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::ErrorCode;
 use storage::{DueMarker, TransactionRow, TransactionWrite};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::machine::{Ending, Event};
 use super::{Slot, Transactions, now_ms};
@@ -20,8 +20,8 @@ const END_PAUSE: Duration = Duration::from_secs(1);
 const MOVE_PAUSE: Duration = Duration::from_millis(20);
 /// How long the producer waits for what is decided to be complete, so that it can go on at once.
 const COMPLETION_PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is looked whether all markers are written, where nobody says so.
-const COMPLETION_LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked whether this broker is still the one to complete it.
+const RIGHT_LOOK: Duration = Duration::from_millis(500);
 
 /// Who waits for the end.
 type Waiting = Option<oneshot::Sender<Result<(), ErrorCode>>>;
@@ -99,23 +99,20 @@ impl Transactions {
                         self.wait_for_locks(&slot, &ending).await;
                     }
                 }
-                Err(EndError::NotLeader) if !self.log.is_fenced() && self.has(&slot) => {
+                Err(EndError::NotLeader) if !self.log.is_fenced() => {
                     tokio::time::sleep(MOVE_PAUSE).await;
                 }
-                Err(error) => {
-                    // Another broker takes it up as it is stored.
-                    tracing::warn!(id = &*slot.id, %error, "a transaction is left to another broker");
-                    self.taken_up().remove(&slot.lease.shard);
-                    answer(&mut waiting, Err(ErrorCode::NotCoordinator));
-                    return;
-                }
+                Err(error) => return self.leave(&slot, &mut waiting, error),
+            }
+            if !self.has(&slot) {
+                return self.leave(&slot, &mut waiting, EndError::NotCoordinator);
             }
             queued = self.queue_end(&slot, &ending);
         }
     }
 
     /// Returns when nobody holds by SQL what the end of a transaction changes, so that no flush of the lane waits for it.
-    async fn wait_for_locks(&self, slot: &Slot, ending: &Ending) {
+    async fn wait_for_locks(&self, slot: &Arc<Slot>, ending: &Ending) {
         let change = change_of(slot, ending, ending.row.clone());
         let mut writer = self.store.transaction_writer();
         while self.has(slot) {
@@ -131,9 +128,19 @@ impl Transactions {
         }
     }
 
-    /// Whether this broker still coordinates an id.
-    fn has(&self, slot: &Slot) -> bool {
-        !self.groups.is_stopping() && self.groups.lease(&slot.id) == Some(slot.lease)
+    /// Another broker takes a transaction up as it is stored.
+    fn leave(&self, slot: &Slot, waiting: &mut Waiting, why: EndError) {
+        tracing::warn!(id = &*slot.id, error = %why, "a transaction is left to another broker");
+        self.taken_up().remove(&slot.lease.shard);
+        answer(waiting, Err(ErrorCode::NotCoordinator));
+    }
+
+    /// Whether this broker still coordinates an id, and as it was taken up with the slot.
+    fn has(&self, slot: &Arc<Slot>) -> bool {
+        let present = self.slot(&slot.id);
+        !self.groups.is_stopping()
+            && self.groups.lease(&slot.id) == Some(slot.lease)
+            && present.is_some_and(|present| Arc::ptr_eq(&present, slot))
     }
 
     fn queue_end(&self, slot: &Slot, ending: &Ending) -> Queued {
@@ -161,40 +168,42 @@ impl Transactions {
 
     /// Returns when all markers of a decided transaction are written and its state says so, or another broker coordinates it.
     async fn complete(&self, slot: Arc<Slot>, ending: Ending, mut waiting: Waiting) {
-        let patience = Instant::now() + COMPLETION_PATIENCE;
+        let mut patience = pin!(tokio::time::sleep(COMPLETION_PATIENCE));
         // Another producer id is stored with the last state alone.
-        let may_go_on = ending.answer.id == ending.marker.id;
+        let mut may_go_on = ending.answer.id == ending.marker.id;
+        let mut are_written = self.due.all_written(&slot.id);
         while self.has(&slot) {
-            let looked = tokio::time::timeout(COMPLETION_LOOK, self.due.changed());
-            match self.store.markers_left(&[&slot.id]).await {
-                Ok(left) if left.is_empty() => {
-                    let write = TransactionWrite {
-                        end: Some(ending.is_commit),
-                        ..Self::write_of(&slot, ending.row.clone())
-                    };
-                    match self.writes.write(write).await {
-                        Ok(()) => {
-                            slot.lock().step(Event::Ended, now_ms());
-                            return answer(&mut waiting, Ok(()));
-                        }
-                        Err(ErrorCode::NotCoordinator) => break,
-                        Err(_) => tokio::time::sleep(COMPLETION_LOOK).await,
+            tokio::select! {
+                written = &mut are_written => match written {
+                    Ok(()) if self.write_last_state(&slot, &ending).await => {
+                        slot.lock().step(Event::Ended, now_ms());
+                        return answer(&mut waiting, Ok(()));
                     }
+                    _ => are_written = self.due.all_written(&slot.id),
+                },
+                () = &mut patience, if may_go_on => {
+                    // As in Kafka: it is decided, and what is begun next is CONCURRENT_TRANSACTIONS until it is complete.
+                    answer(&mut waiting, Ok(()));
+                    may_go_on = false;
                 }
-                Ok(_) => {
-                    let _ = looked.await;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "it is not known which markers are written");
-                    tokio::time::sleep(COMPLETION_LOOK).await;
-                }
-            }
-            if may_go_on && Instant::now() >= patience {
-                // As in Kafka: it is decided, and what is begun next is CONCURRENT_TRANSACTIONS until it is complete.
-                answer(&mut waiting, Ok(()));
+                () = tokio::time::sleep(RIGHT_LOOK) => {}
             }
         }
         answer(&mut waiting, Err(ErrorCode::NotCoordinator));
+    }
+
+    /// False if it is not known to be written.
+    async fn write_last_state(&self, slot: &Arc<Slot>, ending: &Ending) -> bool {
+        let write = TransactionWrite {
+            end: Some(ending.is_commit),
+            ..Self::write_of(slot, ending.row.clone())
+        };
+        // Once it is queued nothing of the next transaction comes before it.
+        let written = self.writes.write_if(write, || self.has(slot)).await;
+        if written.is_err() {
+            tokio::time::sleep(MOVE_PAUSE).await;
+        }
+        written.is_ok()
     }
 }
 

@@ -35,6 +35,24 @@ impl Writes {
             .await
             .unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
     }
+
+    /// Writes if that is still right when it has its place in the queue, and waits for it.
+    pub(super) async fn write_if(
+        &self,
+        write: TransactionWrite,
+        is_right: impl FnOnce() -> bool,
+    ) -> Result<(), ErrorCode> {
+        let (done, outcome) = oneshot::channel();
+        let place = self.queue.reserve().await;
+        let place = place.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
+        if !is_right() {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        place.send((write, done));
+        outcome
+            .await
+            .unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+    }
 }
 
 async fn write_all(mut writer: TransactionWriter, mut queued: mpsc::Receiver<Queued>) {

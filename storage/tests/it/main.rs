@@ -7,6 +7,7 @@ mod fixture;
 mod groups;
 mod lanes;
 mod log;
+mod markers;
 mod outages;
 mod producers;
 mod proxy;
