@@ -91,6 +91,28 @@ async fn committed(store: &Store) -> Vec<i64> {
     offsets.iter().map(|offset| offset.offset).collect()
 }
 
+/// Flushes the marker that is due, and twice one that is not.
+async fn write_once(store: &Store, leader: &mut LaneWriter, part: i32) {
+    let other_epoch = DueMarker {
+        producer_epoch: 9,
+        ..due(part)
+    };
+    for (written, is_due) in [(other_epoch, false), (due(part), true), (due(part), false)] {
+        let base = store.end_offsets(&[part]).await.unwrap()[0].1;
+        let changes = FlushChanges {
+            written: vec![written],
+            ..FlushChanges::default()
+        };
+        let flushed = leader
+            .flush_with(&[run(part, base, 1, 80)], &changes, soon())
+            .await;
+        match is_due {
+            true => flushed.unwrap(),
+            false => assert!(matches!(flushed, Err(Error::NotCoordinator)), "{flushed:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_marker_that_is_due_goes_once_and_only_with_its_flush() {
     let test = TestStore::new().await;
@@ -129,28 +151,7 @@ async fn a_marker_that_is_due_goes_once_and_only_with_its_flush() {
             .unwrap()
             .contains(ID)
     );
-    let other_epoch = DueMarker {
-        producer_epoch: 9,
-        ..due(foreign)
-    };
-    let marker = |written: &DueMarker| FlushChanges {
-        written: vec![written.clone()],
-        ..FlushChanges::default()
-    };
-    for (written, is_due) in [
-        (&other_epoch, false),
-        (&due(foreign), true),
-        (&due(foreign), false),
-    ] {
-        let base = store.end_offsets(&[foreign]).await.unwrap()[0].1;
-        let flushed = leader
-            .flush_with(&[run(foreign, base, 1, 80)], &marker(written), soon())
-            .await;
-        match is_due {
-            true => flushed.unwrap(),
-            false => assert!(matches!(flushed, Err(Error::NotCoordinator)), "{flushed:?}"),
-        }
-    }
+    write_once(store, &mut leader, foreign).await;
     assert_eq!(store.end_offsets(&[foreign]).await.unwrap(), [(foreign, 1)]);
     assert!(store.due_markers(1).await.unwrap().is_empty());
     // The partition that is gone keeps nobody waiting.
