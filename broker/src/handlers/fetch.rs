@@ -2,7 +2,7 @@
 //!
 //! v4: isolation (KIP-98): readers of committed records get those before the last stable offset, and a list of what is aborted among
 //! them. v7: sessions (KIP-227), kept in [`crate::fetch_session`]. v9: leader epochs are checked. v12: the same from v12 on in
-//! flexible form. v13: topic ids (KIP-516). The first batch is sent however large it is. Records are never null
+//! flexible form. v13: topic ids (KIP-516). v16: the leader, where it is another (KIP-951). The first batch is sent however large it is. Records are never null
 //! (KAFKA-18646).
 
 use std::borrow::Cow;
@@ -12,22 +12,25 @@ use std::time::Duration;
 use protocol::ErrorCode;
 use protocol::messages::fetch_request::FetchPartition;
 use protocol::messages::fetch_response::{
-    AbortedTransaction, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use protocol::messages::{FetchRequest, FetchResponse};
 use protocol::wire::Records;
 use tokio::time::Instant;
 
-use crate::context::{Context, Request};
+use crate::context::{Context, Node, Request};
 use crate::dispatch::Reply;
 use crate::error::Failure;
 use crate::fetch_session::{Begin, Key, Outcome, Position, Told};
-use crate::log::{Aborted, Isolation, Partition, Read};
+use crate::handlers::leader_hints::LeaderHints;
+use crate::log::{Aborted, Isolation, Leader, Partition, Read};
 use crate::server::Reserved;
 
 /// An answer may have this many bytes even when the memory for answers is short.
 const ANSWER_BYTES_MIN: usize = 1024 * 1024;
 
+/// The leader is told from this version on.
+const LEADER_VERSION: i16 = 16;
 /// Topics have ids instead of names from this version on.
 const TOPIC_IDS_VERSION: i16 = 13;
 
@@ -68,13 +71,21 @@ pub(crate) async fn handle<'a>(
         Ok(answer) => answer,
         Err(code) => return refused(code),
     };
+    let mut hints = LeaderHints::new(request);
     let mut responses: Vec<FetchableTopicResponse<'a>> = Vec::new();
     let named = round.outcomes.into_iter().zip(answer.named);
     for ((key, _), (outcome, is_named)) in fetch.wanted.iter().zip(named) {
         if !is_named {
             continue;
         }
-        let data = partition_data(key.partition, outcome, isolation);
+        let mut data = partition_data(key.partition, outcome, isolation);
+        if is_elsewhere(&data) && request.version >= LEADER_VERSION {
+            let partition = partition_of(request, key);
+            let leader = partition
+                .ok()
+                .and_then(|partition| hints.leader(&partition));
+            data.current_leader = leader.map(current_leader).unwrap_or_default();
+        }
         match responses.last_mut() {
             Some(topic) if topic.topic_id == key.topic_id && *topic.topic == *key.topic => {
                 topic.partitions.push(data);
@@ -90,9 +101,35 @@ pub(crate) async fn handle<'a>(
     let response = FetchResponse {
         session_id: answer.session_id,
         responses,
+        node_endpoints: hints.nodes().into_iter().map(endpoint).collect(),
         ..FetchResponse::default()
     };
     Reply::Holding(response, reserved)
+}
+
+/// Whether the client has to ask another broker, or under another epoch.
+fn is_elsewhere(data: &PartitionData<'_>) -> bool {
+    [ErrorCode::NotLeaderOrFollower, ErrorCode::FencedLeaderEpoch]
+        .iter()
+        .any(|code| code.code() == data.error_code)
+}
+
+fn current_leader<'a>(leader: Leader) -> LeaderIdAndEpoch<'a> {
+    LeaderIdAndEpoch {
+        leader_id: leader.node_id,
+        leader_epoch: leader.epoch,
+        ..LeaderIdAndEpoch::default()
+    }
+}
+
+fn endpoint<'a>(node: Node) -> NodeEndpoint<'a> {
+    NodeEndpoint {
+        node_id: node.node_id,
+        host: node.host.into(),
+        port: node.port,
+        rack: node.rack.map(Into::into),
+        ..NodeEndpoint::default()
+    }
 }
 
 fn refused<'a>(code: ErrorCode) -> Reply<FetchResponse<'a>> {
@@ -171,7 +208,7 @@ struct Limits {
     isolation: Isolation,
 }
 
-fn target(request: &Request, key: &Key, wanted: Position) -> Result<Target, ErrorCode> {
+fn partition_of(request: &Request, key: &Key) -> Result<Arc<Partition>, ErrorCode> {
     let catalog = &request.context().catalog;
     let topic = if request.version >= TOPIC_IDS_VERSION {
         let topic = catalog.by_topic_id(key.topic_id);
@@ -180,9 +217,12 @@ fn target(request: &Request, key: &Key, wanted: Position) -> Result<Target, Erro
         let topic = catalog.by_name(&key.topic);
         topic.ok_or(ErrorCode::UnknownTopicOrPartition)?
     };
-    let partition = topic
-        .partition(key.partition)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic.partition(key.partition);
+    partition.cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+fn target(request: &Request, key: &Key, wanted: Position) -> Result<Target, ErrorCode> {
+    let partition = partition_of(request, key)?;
     // -1 is a client that does not know the epoch.
     match wanted.leader_epoch {
         epoch if epoch < 0 => {}
@@ -191,7 +231,7 @@ fn target(request: &Request, key: &Key, wanted: Position) -> Result<Target, Erro
         _ => {}
     }
     Ok(Target {
-        partition: partition.clone(),
+        partition,
         offset: wanted.fetch_offset,
         bytes_max: wanted.bytes_max,
     })

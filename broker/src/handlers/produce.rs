@@ -1,6 +1,6 @@
 //! Produce (key 0), v3-v13; v0-v2 carry older record formats and are only advertised.
 //!
-//! v5: log start offset. v7: zstd (KIP-110). v8: errors of single records (KIP-467). v11: TRANSACTION_ABORTABLE. v12: partitions become
+//! v5: log start offset. v7: zstd (KIP-110). v8: errors of single records (KIP-467). v10: the leader, where it is another (KIP-951). v11: TRANSACTION_ABORTABLE. v12: partitions become
 //! part of a transaction by producing to them (KIP-890); before, they must be so already. v13: topic ids (KIP-516). Unlike Kafka, null records are answered (INVALID_RECORD),
 //! and a partition that is named twice is appended to twice.
 
@@ -11,21 +11,25 @@ use std::time::Duration;
 use protocol::ErrorCode;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
 };
 use protocol::messages::{ProduceRequest, ProduceResponse};
 
 use crate::catalog::Topic;
-use crate::context::Request;
+use crate::context::{Node, Request};
 use crate::dispatch::Reply;
 use crate::error::Failure;
-use crate::log::{Admission, AppendError, AppendOptions, Appended};
+use crate::handlers::leader_hints::LeaderHints;
+use crate::log::{Admission, AppendError, AppendOptions, Appended, Leader};
 use crate::transactions::{Admitted, Producer, produce_code};
 
 /// Kafka's local append does not count against the request's timeout; a commit is our local append, so it gets this long
 /// even where the request allows less.
 const COMMIT_PATIENCE_MIN: Duration = Duration::from_secs(5);
 
+/// The leader is told from this version on.
+const LEADER_VERSION: i16 = 10;
 /// zstd is allowed from this version on.
 const ZSTD_VERSION: i16 = 7;
 
@@ -74,15 +78,20 @@ pub(crate) async fn handle<'a>(
         .collect();
     let mut responses = Vec::with_capacity(queued.len());
     let mut first_failure = None;
-    for (mut response, partitions) in queued {
+    let mut hints = LeaderHints::new(request);
+    for (mut response, topic, partitions) in queued {
         for (index, outcome) in partitions {
             let outcome = outcome.await;
-            if let (None, Err(refusal)) = (&first_failure, &outcome) {
-                first_failure = Some(refusal.failure.code);
+            let code = outcome.as_ref().err().map(|refusal| refusal.failure.code);
+            first_failure = first_failure.or(code);
+            let mut answer = partition_response(index, outcome);
+            let is_elsewhere = code == Some(ErrorCode::NotLeaderOrFollower);
+            if is_elsewhere && request.version >= LEADER_VERSION {
+                let partition = topic.as_ref().and_then(|topic| topic.partition(index));
+                let leader = partition.and_then(|partition| hints.leader(partition));
+                answer.current_leader = leader.map(current_leader).unwrap_or_default();
             }
-            response
-                .partition_responses
-                .push(partition_response(index, outcome));
+            response.partition_responses.push(answer);
         }
         responses.push(response);
     }
@@ -91,8 +100,27 @@ pub(crate) async fn handle<'a>(
         (0, Some(code)) => Reply::Close(format!("Produce with acks=0: {}", code.name())),
         _ => Reply::Message(ProduceResponse {
             responses,
+            node_endpoints: hints.nodes().into_iter().map(endpoint).collect(),
             ..ProduceResponse::default()
         }),
+    }
+}
+
+fn current_leader<'a>(leader: Leader) -> LeaderIdAndEpoch<'a> {
+    LeaderIdAndEpoch {
+        leader_id: leader.node_id,
+        leader_epoch: leader.epoch,
+        ..LeaderIdAndEpoch::default()
+    }
+}
+
+fn endpoint<'a>(node: Node) -> NodeEndpoint<'a> {
+    NodeEndpoint {
+        node_id: node.node_id,
+        host: node.host.into(),
+        port: node.port,
+        rack: node.rack.map(Into::into),
+        ..NodeEndpoint::default()
     }
 }
 
@@ -102,7 +130,11 @@ fn queue_topic<'a>(
     acks: i16,
     timeout_ms: i32,
     transactional_id: Option<&str>,
-) -> (TopicProduceResponse<'a>, Vec<(i32, Outcome)>) {
+) -> (
+    TopicProduceResponse<'a>,
+    Option<Arc<Topic>>,
+    Vec<(i32, Outcome)>,
+) {
     let topic = find(request, &data.name, data.topic_id);
     let timeout = Duration::from_millis(timeout_ms.try_into().unwrap_or(0));
     let options = AppendOptions {
@@ -123,7 +155,7 @@ fn queue_topic<'a>(
         topic_id: data.topic_id,
         ..TopicProduceResponse::default()
     };
-    (response, partitions)
+    (response, topic.ok(), partitions)
 }
 
 fn find(request: &Request, name: &str, topic_id: uuid::Uuid) -> Result<Arc<Topic>, Failure> {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::messages::metadata_request::MetadataRequestTopic;
-use protocol::messages::{MetadataRequest, MetadataResponse};
+use protocol::messages::{FetchResponse, MetadataRequest, MetadataResponse, ProduceResponse};
 use rustix::process::Signal;
 use tests::batch::NewBatch;
 use tests::postgres::Postgres;
-use tests::wire::Connection;
+use tests::wire::{Connection, fetch_request, produce_request};
 use tests::{Broker, fresh_topic, wait_for};
+use uuid::Uuid;
 
 use crate::load::{Load, PARTITIONS, Random, number};
 
@@ -113,7 +114,7 @@ fn leaders_are_spread_and_only_they_serve() {
     let mut cluster = Cluster::stopped(2, LONG_SESSION);
     cluster.brokers[0].start_again();
     let topic = fresh_topic("spread");
-    Connection::open(&cluster.brokers[0]).create_topic(&topic, 8);
+    let topic_id = Connection::open(&cluster.brokers[0]).create_topic(&topic, 8);
     let small = fresh_topic("small");
     Connection::open(&cluster.brokers[0]).create_topic(&small, 2);
     let batch = NewBatch::of(&["one"]).bytes();
@@ -151,6 +152,9 @@ fn leaders_are_spread_and_only_they_serve() {
                     (produced.error, fetched.error, latest.0),
                     (NOT_LEADER, NOT_LEADER, NOT_LEADER)
                 );
+                let port = cluster.brokers[leader as usize - 1].port();
+                let told = told_leaders(connection, (&topic, topic_id), partition, &batch);
+                assert_eq!(told, [(leader, i32::from(port)); 2]);
             }
         }
     }
@@ -158,6 +162,29 @@ fn leaders_are_spread_and_only_they_serve() {
         .postgres
         .query("select distinct leader_epoch::text from kafka.topic_partitions where lane = 2");
     assert_eq!(epochs, ["1"]);
+}
+
+/// The leader, and where it listens, by the answers of Produce and Fetch to a client that asks another broker (KIP-951).
+fn told_leaders(
+    connection: &mut Connection,
+    (topic, topic_id): (&str, Uuid),
+    partition: i32,
+    batch: &[u8],
+) -> [(i32, i32); 2] {
+    let answer = connection.call(&produce_request(topic, &[(partition, batch)], -1), 12);
+    let produced: ProduceResponse<'_> = answer.read();
+    let nodes = &produced.node_endpoints;
+    let by_produce = &produced.responses[0].partition_responses[0].current_leader;
+    assert_eq!((nodes.len(), nodes[0].node_id), (1, by_produce.leader_id));
+    let by_produce = (by_produce.leader_id, nodes[0].port);
+    let mut request = fetch_request(&[(topic, partition, 0, 1 << 20)]);
+    request.topics[0].topic_id = topic_id;
+    let answer = connection.call(&request, 16);
+    let fetched: FetchResponse<'_> = answer.read();
+    let nodes = &fetched.node_endpoints;
+    let by_fetch = &fetched.responses[0].partitions[0].current_leader;
+    assert_eq!((nodes.len(), nodes[0].node_id), (1, by_fetch.leader_id));
+    [by_produce, (by_fetch.leader_id, nodes[0].port)]
 }
 
 /// Kills one of so many under load: clients go on by themselves.
