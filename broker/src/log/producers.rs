@@ -123,7 +123,8 @@ pub(crate) enum SequenceError {
     StaleEpoch { current: i16 },
     /// Not the sequence number that follows the last one.
     OutOfOrder { expected: i32 },
-    /// The producer's transaction is open, and the batch does not belong to it.
+    /// The producer's transaction is open, and the batch does not belong to it: it is of none, or of one with a later epoch, which
+    /// begins after the marker.
     OutsideTransaction,
 }
 
@@ -146,6 +147,9 @@ impl Producers {
             });
         }
         if batch.producer_epoch > producer.epoch {
+            if producer.transaction.is_some() {
+                return Err(SequenceError::OutsideTransaction);
+            }
             return if batch.base_sequence == 0 {
                 Ok(Sequence::Next)
             } else {
@@ -499,6 +503,16 @@ mod tests {
         assert_eq!(producers.by_id.len(), 1);
         producers.expire(1_001);
         assert_eq!(producers.by_id.len(), 0);
+    }
+
+    #[test]
+    fn a_later_epoch_does_not_take_over_what_is_open() {
+        let mut producers = Producers::default();
+        producers.record(&in_transaction(0, 0), 0);
+        let outside = Err(SequenceError::OutsideTransaction);
+        assert_eq!(producers.check(&in_transaction(1, 0)), outside);
+        producers.end(&marker(1, 1, true));
+        assert_eq!(producers.check(&in_transaction(1, 0)), Ok(Sequence::Next));
     }
 
     #[test]

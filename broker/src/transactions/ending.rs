@@ -18,6 +18,8 @@ use crate::log::{EndError, EndTransaction, Ended, Partition};
 const END_PAUSE: Duration = Duration::from_secs(1);
 /// Between two where a partition has got another leader.
 const MOVE_PAUSE: Duration = Duration::from_millis(20);
+/// Between two where another broker seems to coordinate.
+const LOST_PAUSE: Duration = Duration::from_millis(200);
 /// How long the producer waits for what is decided to be complete, so that it can go on at once.
 const COMPLETION_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked whether this broker is still the one to complete it.
@@ -102,10 +104,15 @@ impl Transactions {
                 Err(EndError::NotLeader) if !self.log.is_fenced() => {
                     tokio::time::sleep(MOVE_PAUSE).await;
                 }
-                Err(error) => return self.leave(&slot, &mut waiting, error),
+                // For the sake of another transaction in the same flush, or this broker has yet to hear of it.
+                Err(EndError::NotCoordinator) if !self.log.is_fenced() => {
+                    answer(&mut waiting, Err(ErrorCode::NotCoordinator));
+                    tokio::time::sleep(LOST_PAUSE).await;
+                }
+                Err(error) => return leave(&slot, &mut waiting, error),
             }
             if !self.has(&slot) {
-                return self.leave(&slot, &mut waiting, EndError::NotCoordinator);
+                return leave(&slot, &mut waiting, EndError::NotCoordinator);
             }
             queued = self.queue_end(&slot, &ending);
         }
@@ -126,13 +133,6 @@ impl Transactions {
             }
             tokio::time::sleep(END_PAUSE).await;
         }
-    }
-
-    /// Another broker takes a transaction up as it is stored.
-    fn leave(&self, slot: &Slot, waiting: &mut Waiting, why: EndError) {
-        tracing::warn!(id = &*slot.id, error = %why, "a transaction is left to another broker");
-        self.taken_up().remove(&slot.lease.shard);
-        answer(waiting, Err(ErrorCode::NotCoordinator));
     }
 
     /// Whether this broker still coordinates an id, and as it was taken up with the slot.
@@ -205,6 +205,13 @@ impl Transactions {
         }
         written.is_ok()
     }
+}
+
+/// Another broker takes a transaction up as it is stored; or this one does by another lease, which refuses what is on its way by
+/// this one.
+fn leave(slot: &Slot, waiting: &mut Waiting, why: EndError) {
+    tracing::warn!(id = &*slot.id, error = %why, "a transaction is left to another broker");
+    answer(waiting, Err(ErrorCode::NotCoordinator));
 }
 
 fn end_of(

@@ -22,8 +22,8 @@ use crate::load::{Random, number};
 
 /// Of the topics.
 pub(super) const PARTITIONS: i32 = 2;
-/// Of a test's short form.
-const ROUNDS: u64 = 3;
+/// Of a test's short form, on one broker and on several, which take longer to come back.
+const ROUNDS: [u64; 2] = [3, 2];
 /// How long clients may take to come through one fault.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -61,7 +61,7 @@ impl Harmed {
         Self {
             cluster,
             random,
-            rounds: number("CHAOS_ROUNDS").unwrap_or(ROUNDS),
+            rounds: number("CHAOS_ROUNDS").unwrap_or(ROUNDS[usize::from(brokers > 1)]),
         }
     }
 
@@ -256,8 +256,17 @@ fn kafka_streams_counts_words_exactly_once_on_three_brokers() {
 
 #[test]
 fn java_copies_with_offsets_exactly_once() {
+    copy_with_offsets(1);
+}
+
+#[test]
+fn java_copies_with_offsets_exactly_once_on_three_brokers() {
+    copy_with_offsets(3);
+}
+
+fn copy_with_offsets(brokers: usize) {
     let (from, to) = (fresh_topic("from"), fresh_topic("to"));
-    let mut harmed = Harmed::start(1, &[&from, &to]);
+    let mut harmed = Harmed::start(brokers, &[&from, &to]);
     let bootstrap = harmed.cluster.bootstrap();
     let directory = harmed.cluster.brokers[0].dir().to_owned();
     let group = fresh_topic("group");
