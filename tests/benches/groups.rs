@@ -12,8 +12,9 @@ use protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use protocol::messages::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
-    OffsetCommitResponse, SyncGroupRequest, SyncGroupResponse,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, ListGroupsRequest,
+    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use tests::Broker;
 use tests::wire::Connection;
@@ -51,6 +52,7 @@ fn main() {
             .map(|thread| thread.join().expect("all have joined"))
             .collect()
     });
+    let listed = list(&broker);
     let before = cpu(&broker);
     let started = Instant::now();
     let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
@@ -76,12 +78,13 @@ fn main() {
     let part = |index: usize| 100.0 * (after[index] - before[index]) / wall;
     let rate = |count: u64| count as f64 / wall;
     write_line(&format!(
-        "{} groups of {MEMBERS}: {:.0} heartbeats/s, {:.0} commits/s of {PARTITIONS} partitions; broker {:.1} %, PostgreSQL {:.1} % of one core",
+        "{} groups of {MEMBERS}: {:.0} heartbeats/s, {:.0} commits/s of {PARTITIONS} partitions; broker {:.1} %, PostgreSQL {:.1} % of one core; listed in {:.1} ms",
         CONNECTIONS * GROUPS,
         rate(heartbeats),
         rate(commits),
         part(0),
         part(1),
+        1e3 * listed.as_secs_f64(),
     ));
 }
 
@@ -166,6 +169,17 @@ fn join_all(broker: &Broker, index: usize) -> Vec<Member> {
         member.next_commit = COMMIT_EVERY * place / count;
     }
     members
+}
+
+/// How long it takes to list all groups.
+fn list(broker: &Broker) -> Duration {
+    let mut connection = Connection::open(broker);
+    let started = Instant::now();
+    let answer = connection.call(&ListGroupsRequest::default(), 5);
+    let took = started.elapsed();
+    let listed: ListGroupsResponse<'_> = answer.read();
+    assert_eq!(listed.groups.len(), CONNECTIONS * GROUPS);
+    took
 }
 
 /// How many heartbeats and commits were answered.
