@@ -8,6 +8,7 @@ mod faults;
 mod properties;
 mod state;
 mod steps;
+mod transactions;
 
 use stateright::{Checker, Model, Property};
 
