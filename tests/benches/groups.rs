@@ -29,6 +29,9 @@ const COMMIT_EVERY: Duration = Duration::from_secs(5);
 const PARTITIONS: i32 = 4;
 /// Requests of one connection that the broker works on at the same time, at most.
 const IN_FLIGHT: usize = 60;
+/// Versions of the requests.
+const HEARTBEAT: i16 = 4;
+const COMMIT: i16 = 9;
 
 fn main() {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok());
@@ -182,43 +185,62 @@ fn list(broker: &Broker) -> Duration {
     took
 }
 
-/// How many heartbeats and commits were answered.
+/// How many heartbeats and commits were answered. What is due at once is sent at once, as by clients that do not know each other.
 fn stay(broker: &Broker, members: &mut [Member], time: Duration) -> (u64, u64) {
     let mut connection = Connection::open(broker);
     let started = Instant::now();
     let (mut heartbeats, mut commits) = (0, 0);
+    let mut sent = Vec::new();
     while started.elapsed() < time {
         for member in members.iter_mut() {
             if member.next_heartbeat <= started.elapsed() {
                 member.next_heartbeat += HEARTBEAT_EVERY;
-                let request = HeartbeatRequest {
-                    group_id: member.group.as_str().into(),
-                    generation_id: 1,
-                    member_id: member.id.as_str().into(),
-                    ..HeartbeatRequest::default()
-                };
-                let answer = connection.call(&request, 4);
-                assert_eq!(answer.read::<HeartbeatResponse<'_>>().error_code, 0);
+                connection.send(&heartbeat_request(member), HEARTBEAT);
                 heartbeats += 1;
+                sent.push(ApiKey::Heartbeat);
             }
             if member.next_commit <= started.elapsed() {
                 member.next_commit += COMMIT_EVERY;
-                commit(&mut connection, member, commits);
+                connection.send(&commit_request(member, commits), COMMIT);
                 commits += 1;
+                sent.push(ApiKey::OffsetCommit);
             }
+        }
+        for key in sent.drain(..) {
+            let error_code = match key {
+                ApiKey::Heartbeat => {
+                    let answer = connection.receive(key, HEARTBEAT);
+                    answer.read::<HeartbeatResponse<'_>>().error_code
+                }
+                _ => {
+                    let answer = connection.receive(key, COMMIT);
+                    let response: OffsetCommitResponse<'_> = answer.read();
+                    response.topics[0].partitions[0].error_code
+                }
+            };
+            assert_eq!(error_code, 0, "{key:?}");
         }
         std::thread::sleep(Duration::from_millis(2));
     }
     (heartbeats, commits)
 }
 
-fn commit(connection: &mut Connection, member: &Member, offset: u64) {
+fn heartbeat_request(member: &Member) -> HeartbeatRequest<'_> {
+    HeartbeatRequest {
+        group_id: member.group.as_str().into(),
+        generation_id: 1,
+        member_id: member.id.as_str().into(),
+        ..HeartbeatRequest::default()
+    }
+}
+
+fn commit_request(member: &Member, offset: u64) -> OffsetCommitRequest<'_> {
     let partitions = (0..PARTITIONS).map(|partition_index| OffsetCommitRequestPartition {
         partition_index,
         committed_offset: i64::try_from(offset).expect("a small number"),
         ..OffsetCommitRequestPartition::default()
     });
-    let request = OffsetCommitRequest {
+    OffsetCommitRequest {
         group_id: member.group.as_str().into(),
         member_id: member.id.as_str().into(),
         generation_id_or_member_epoch: 1,
@@ -228,10 +250,7 @@ fn commit(connection: &mut Connection, member: &Member, offset: u64) {
             ..OffsetCommitRequestTopic::default()
         }],
         ..OffsetCommitRequest::default()
-    };
-    let answer = connection.call(&request, 9);
-    let response: OffsetCommitResponse<'_> = answer.read();
-    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    }
 }
 
 /// CPU seconds so far of the broker and of PostgreSQL with all its processes.

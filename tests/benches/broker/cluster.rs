@@ -81,14 +81,21 @@ fn leaders(broker: &Broker, topic: &str) -> Vec<u16> {
     ports.collect::<Option<_>>().unwrap_or_default()
 }
 
-/// Waits until so many brokers lead partitions of the topic.
+/// Waits until so many brokers lead partitions of the topic, and know it.
 fn wait_until_spread(broker: &Broker, topic: &str, count: usize) -> Vec<u16> {
     wait_for("leaders on all brokers", LIMIT, || {
         let ports = leaders(broker, topic);
         let mut distinct = ports.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        (distinct.len() == count).then_some(ports)
+        let mut led = (0..).zip(&ports);
+        let is_known = |(partition, port): (i32, &u16)| {
+            Connection::to_port(*port)
+                .list_offset(topic, partition, -1)
+                .0
+                == 0
+        };
+        (distinct.len() == count && led.all(is_known)).then_some(ports)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{raw, rdkafka_client};
+use crate::{raw, rdkafka_client, transactions};
 
 /// One line of the table.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
         record_bytes: usize,
         partitions: i32,
     },
+    /// A producer on the wire: so many records of 100 bytes, then a commit, over and over.
+    RawTransactions { records: usize },
     /// librdkafka's transactional producer: so many records of 100 bytes, then a commit, over and over.
     Transactions { records: usize },
     /// librdkafka's consumer at its defaults.
@@ -112,6 +114,8 @@ const LOADS: &[(&str, Kind)] = &[
     ("librdkafka produce, 100 B, 1 partition", Kind::ClientProduce { record_bytes: 100, partitions: 1 }),
     ("librdkafka produce, 100 B, 6 partitions", Kind::ClientProduce { record_bytes: 100, partitions: 6 }),
     ("librdkafka produce, 1 KiB, 1 partition", Kind::ClientProduce { record_bytes: 1 << 10, partitions: 1 }),
+    ("transactions of 100 records of 100 B, 1 producer", Kind::RawTransactions { records: 100 }),
+    ("transactions of 10,000 records of 100 B, 1 producer", Kind::RawTransactions { records: 10_000 }),
     ("librdkafka transactions of 100 records of 100 B", Kind::Transactions { records: 100 }),
     ("librdkafka transactions of 10,000 records of 100 B", Kind::Transactions { records: 10_000 }),
     ("librdkafka consume, 100 B", Kind::ClientConsume { record_bytes: 100 }),
@@ -158,6 +162,7 @@ impl Load {
                 },
                 _,
             ) => rdkafka_client::produce(port, record_bytes, partitions, seconds),
+            (Kind::RawTransactions { records }, _) => transactions::run(port, records, seconds),
             (Kind::Transactions { records }, _) => {
                 rdkafka_client::transactions(port, records, seconds)
             }

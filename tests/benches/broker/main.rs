@@ -18,6 +18,7 @@ mod raw;
 mod rdkafka_client;
 mod system;
 mod table;
+mod transactions;
 
 use load::{Load, Sample};
 use system::System;

@@ -28,6 +28,7 @@ impl Row {
             Kind::Produce(_) | Kind::FetchTail { .. } | Kind::FetchCold { .. } => Unit::Megabytes,
             Kind::EndToEnd { .. } => Unit::Latency,
             Kind::IdlePolls { .. } => Unit::Cpu,
+            Kind::RawTransactions { .. } => Unit::Batches,
             Kind::ClientProduce { .. } | Kind::ClientConsume { .. } | Kind::Transactions { .. } => {
                 Unit::Records
             }
