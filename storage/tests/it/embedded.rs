@@ -3,12 +3,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use rustix::process::{Pid, Signal, kill_process};
 use storage::embedded::{Embedded, EmbeddedConfig};
 use storage::{Error, Store};
 
 use crate::fixture::{
-    config, data_dir, postmaster_pid, read_all, run, small_server, soon, topic, until, writer,
+    config, data_dir, postmaster_pid, read_all, replace_postmaster, run, small_server, soon, topic,
+    until, writer,
 };
 
 #[tokio::test]
@@ -86,13 +86,11 @@ async fn server_that_dies_is_started_again() {
     let dir = data_dir();
     let embedded = Embedded::start(&small_server(dir.path())).await.unwrap();
     let store = Store::open(&config(embedded.url())).await.unwrap();
-    let before = postmaster_pid(dir.path());
-    kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
+    replace_postmaster(dir.path()).await;
     until("it answers again", async || {
         store.load_topics().await.is_ok()
     })
     .await;
-    assert_ne!(postmaster_pid(dir.path()), before);
     embedded.stop().await.unwrap();
 }
 

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process};
 use storage::embedded::{Embedded, EmbeddedConfig};
 use storage::{DatabaseConfig, LaneWriter, NewTopic, Run, RunBytes, Store, Topic};
 use tokio::time::Instant;
@@ -47,8 +48,23 @@ pub(crate) fn small_server(dir: &Path) -> EmbeddedConfig {
 }
 
 pub(crate) fn postmaster_pid(data_dir: &Path) -> i32 {
-    let text = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).unwrap();
-    text.lines().next().unwrap().parse().unwrap()
+    noted_pid(data_dir).unwrap()
+}
+
+/// As the server has noted it, if it has.
+fn noted_pid(data_dir: &Path) -> Option<i32> {
+    let text = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).ok()?;
+    text.lines().next()?.parse().ok()
+}
+
+/// Kills the server and waits until another has taken its place; sessions of the first may answer for a moment longer.
+pub(crate) async fn replace_postmaster(data_dir: &Path) {
+    let before = postmaster_pid(data_dir);
+    kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
+    until("another server", async || {
+        noted_pid(data_dir).is_some_and(|pid| pid != before)
+    })
+    .await;
 }
 
 fn start() -> Server {
@@ -92,7 +108,7 @@ pub(crate) async fn fresh_database() -> String {
     let name = format!("test_{}", Uuid::new_v4().simple());
     connect(&server.url)
         .await
-        .batch_execute(&format!("create database {name}"))
+        .batch_execute(&format!("create database {name} template template0"))
         .await
         .unwrap();
     let (server, _) = server.url.rsplit_once('/').unwrap();
@@ -154,8 +170,9 @@ pub(crate) async fn writer(store: &Store) -> LaneWriter {
     store.lane_writer(lease).await.unwrap()
 }
 
+/// Only a limit, for a machine that does much else.
 pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(30)
+    Instant::now() + Duration::from_secs(120)
 }
 
 /// Bytes that tell where they come from, so that a mix-up shows.

@@ -8,7 +8,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use crate::fixture::{TestStore, run, soon, topic, writer};
+use crate::fixture::{TestStore, run, soon, topic, until, writer};
 
 const ID: &str = "x";
 const PRODUCER: (&str, i64, i16) = (ID, 7, 3);
@@ -270,7 +270,12 @@ async fn letters_reach_the_broker_that_they_are_for() {
     let sql = test.sql().await;
     let end = "select pg_terminate_backend(pid) from pg_stat_activity \
          where datname = current_database() and query like '%pg_notify%' and pid <> pg_backend_pid()";
-    assert!(!sql.query(end, &[]).await.unwrap().is_empty());
+    until("its session to be ended", async || {
+        // So that this is what the session did last.
+        assert!(post.send(own, "for us".to_owned()));
+        !sql.query(end, &[]).await.unwrap().is_empty()
+    })
+    .await;
     loop {
         assert!(post.send(own, "again".to_owned()));
         let next = tokio::time::timeout(Duration::from_millis(100), incoming.recv());

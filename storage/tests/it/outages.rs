@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rustix::process::{Pid, Signal, kill_process};
 use storage::embedded::Embedded;
 use storage::{Error, FlushChanges, LaneWriter, Outcome, Store, TransactionWrite};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::fixture::{
-    TestStore, config, data_dir, postmaster_pid, read_all, run, small_server, soon, stored, topic,
-    until, writer,
+    TestStore, config, data_dir, read_all, replace_postmaster, run, small_server, soon, stored,
+    topic, until, writer,
 };
 use crate::proxy::{Proxy, Wire};
 
@@ -34,6 +33,12 @@ impl Wired {
         let store = Store::open(&config(&proxy.url)).await.unwrap();
         let mut writer = writer(&store).await;
         writer.flush(&[run(part, 0, 1, 10)], soon()).await.unwrap();
+        let sql = test.sql().await;
+        let open = "select from kafka.segments where state = 'open'";
+        until("a segment made ahead, which is a commit too", async || {
+            sql.query(open, &[]).await.unwrap().len() == 2
+        })
+        .await;
         Self {
             test,
             proxy,
@@ -80,12 +85,6 @@ async fn commit_whose_answer_is_lost_is_recognised() {
 async fn handover_whose_answer_is_lost_is_recognised() {
     for wire in [Wire::CommitAnswerLost, Wire::CommitLate] {
         let mut wired = Wired::new().await;
-        let sql = wired.test.sql().await;
-        let open = "select from kafka.segments where state = 'open'";
-        until("a segment made ahead, which is a commit too", async || {
-            sql.query(open, &[]).await.unwrap().len() == 2
-        })
-        .await;
         wired.proxy.set(wire);
         let moves = [(wired.part, 7)];
         wired.writer.hand_over(&moves, soon()).await.unwrap();
@@ -195,11 +194,10 @@ async fn dropped_flush_is_in_doubt_and_can_be_settled() {
             let deadline = soon();
             let mut future = Box::pin(wired.writer.flush(&flush, deadline));
             for _ in 0..polls {
-                assert!(
-                    (&mut future)
-                        .now_or_never()
-                        .is_none_or(|result| result.is_ok())
-                );
+                if let Some(done) = (&mut future).now_or_never() {
+                    done.unwrap();
+                    break;
+                }
                 tokio::task::yield_now().await;
             }
             drop(future);
@@ -275,10 +273,6 @@ async fn ended_sessions_are_replaced() {
     assert_eq!(read_all(&test.store, part, 1 << 20).await.len(), 6);
 }
 
-fn kill_postmaster(dir: &std::path::Path, signal: Signal) {
-    kill_process(Pid::from_raw(postmaster_pid(dir)).unwrap(), signal).unwrap();
-}
-
 /// Every acknowledged flush is there once, whatever moment PostgreSQL is killed in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_postgres_under_load_loses_and_doubles_nothing() {
@@ -307,7 +301,7 @@ async fn killing_postgres_under_load_loses_and_doubles_nothing() {
     });
     for round in 1..=4 {
         reached.wait_for(|base| *base >= round * 40).await.unwrap();
-        kill_postmaster(dir.path(), Signal::KILL);
+        replace_postmaster(dir.path()).await;
         let at = *reached.borrow();
         reached.wait_for(|base| *base > at + 2).await.unwrap();
     }

@@ -91,6 +91,9 @@ async fn forward(client: UnixStream, server: UnixStream, state: Arc<watch::Sende
             }
         };
         tokio::select! {
+            biased;
+            // What the wire was set to before a request was made holds for that request.
+            changed = wire.changed() => if changed.is_err() { return },
             read = from_client.read(&mut request) => match read {
                 Ok(count) if count > 0 => {
                     let is_commit = request[..count].to_ascii_lowercase().ends_with(b"commit\0");
@@ -120,7 +123,6 @@ async fn forward(client: UnixStream, server: UnixStream, state: Arc<watch::Sende
                 state.send_replace(Wire::Whole);
                 return;
             }
-            changed = wire.changed() => if changed.is_err() { return },
         }
     }
 }
