@@ -166,20 +166,41 @@ async fn serve_again(
             &mut was_open,
             announce,
         );
-        match served.await {
-            Ok(Served::ToTheEnd) => return Ok(()),
-            _ if shutdown.is_cancelled() => return Ok(()),
-            Ok(Served::UntilExpelled) => {}
-            Err(Error::Storage(error)) if was_open && error.is_retriable() => {
-                tracing::warn!(%error, "not in the cluster yet, trying again");
-                tokio::time::sleep(JOIN_PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(error),
+        match after(served.await, was_open, shutdown.is_cancelled()) {
+            After::End(result) => return result,
+            After::Pause => tokio::time::sleep(JOIN_PAUSE).await,
+            After::JoinAnew => {}
         }
-        tracing::warn!(
-            "this broker was silent for too long and others have taken over; joining the cluster anew"
-        );
+    }
+}
+
+/// What follows a round of serving.
+#[derive(Debug)]
+enum After {
+    End(Result<(), Error>),
+    /// Another round after a while.
+    Pause,
+    JoinAnew,
+}
+
+fn after(served: Result<Served, Error>, was_open: bool, is_stopping: bool) -> After {
+    match served {
+        Ok(Served::ToTheEnd) => After::End(Ok(())),
+        Ok(Served::UntilExpelled) if is_stopping => After::End(Ok(())),
+        Ok(Served::UntilExpelled) => {
+            tracing::warn!(
+                "this broker was silent for too long and others have taken over; joining the cluster anew"
+            );
+            After::JoinAnew
+        }
+        Err(Error::Storage(error)) if was_open && error.is_retriable() => {
+            tracing::warn!(%error, "not in the cluster");
+            match is_stopping {
+                true => After::End(Ok(())),
+                false => After::Pause,
+            }
+        }
+        Err(error) => After::End(Err(error)),
     }
 }
 
@@ -208,7 +229,12 @@ async fn serve(
     let port = listening.first().map_or(0, SocketAddr::port);
 
     let me = registration(&config, port);
-    let store = Store::open(&database_config(&config, url, me.incarnation)).await?;
+    let database = database_config(&config, url, me.incarnation);
+    let store = tokio::select! {
+        store = Store::open(&database) => store?,
+        // It may wait for its database for long.
+        () = shutdown.cancelled() => return Ok(Served::ToTheEnd),
+    };
     *was_open = true;
     let (node_id, incarnation) = (me.node_id, me.incarnation);
     let heartbeat_every = Duration::from_millis(config.broker_heartbeat_interval_ms);
@@ -418,5 +444,35 @@ fn log_config(config: &Config) -> LogConfig {
         producer_id_expiration_ms: config.producer_id_expiration_ms,
         stop_timeout: Duration::from_millis(config.shutdown_timeout_ms).max(Duration::from_secs(1)),
         ..LogConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_hides_no_error_but_that_the_database_is_away() {
+        let away = || storage::Error::Unavailable {
+            outcome: storage::Outcome::NotCommitted,
+            reason: "away".to_owned(),
+        };
+        for is_stopping in [false, true] {
+            let replaced = after(Err(Error::Replaced(1)), true, is_stopping);
+            assert!(matches!(replaced, After::End(Err(Error::Replaced(1)))));
+            let setup = storage::Error::Setup("no privilege".to_owned());
+            let refused = after(Err(Error::Storage(setup)), true, is_stopping);
+            assert!(matches!(refused, After::End(Err(Error::Storage(_)))));
+            let never_there = after(Err(Error::Storage(away())), false, is_stopping);
+            assert!(matches!(never_there, After::End(Err(_))));
+            let to_the_end = after(Ok(Served::ToTheEnd), true, is_stopping);
+            assert!(matches!(to_the_end, After::End(Ok(()))));
+        }
+        let gone = |is_stopping| after(Err(Error::Storage(away())), true, is_stopping);
+        assert!(matches!(gone(false), After::Pause));
+        assert!(matches!(gone(true), After::End(Ok(()))));
+        let expelled = |is_stopping| after(Ok(Served::UntilExpelled), true, is_stopping);
+        assert!(matches!(expelled(false), After::JoinAnew));
+        assert!(matches!(expelled(true), After::End(Ok(()))));
     }
 }

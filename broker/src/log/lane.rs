@@ -474,24 +474,18 @@ impl Loads {
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         };
         let entries = self.parked.remove(&partition.id()).unwrap_or_default();
-        match loaded {
-            // Others may have appended meanwhile.
-            _ if partition.leader_epoch() != leader_epoch => {
-                entries.into_iter().for_each(Entry::refuse);
-                Some(Vec::new())
-            }
-            Ok(loaded) => {
-                partition.set_loaded(loaded);
-                Some(entries)
-            }
-            Err(error) => {
+        match loaded.map(|loaded| partition.set_loaded(loaded, leader_epoch)) {
+            Ok(true) => return Some(entries),
+            Err(error) if partition.leader_epoch() == leader_epoch => {
                 let (topic, index) = (partition.topic(), partition.index());
                 tracing::warn!(topic, partition = index, %error, "cannot rebuild the producers");
                 let error = Arc::new(error);
                 entries.into_iter().for_each(|entry| entry.fail(&error));
-                Some(Vec::new())
             }
+            // Others may have appended meanwhile.
+            Ok(false) | Err(_) => entries.into_iter().for_each(Entry::refuse),
         }
+        Some(Vec::new())
     }
 
     /// Another broker owns the lane.

@@ -22,6 +22,9 @@ use super::transactions::{Aborted, PartitionTransactions, TransactionEvent};
 use super::waiter::Waiters;
 use super::{AppendError, Appended, LogConfig, ReadError, TopicSettings};
 
+/// The last stable offset where it is not known.
+const UNKNOWN_OFFSET: i64 = -1;
+
 /// Positions in a partition's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
@@ -29,7 +32,7 @@ pub struct Offsets {
     pub log_start_offset: i64,
     /// One past the last committed record.
     pub high_watermark: i64,
-    /// One past the last record that is not part of an open transaction.
+    /// One past the last record before which no transaction is open; -1 until that is known.
     pub last_stable_offset: i64,
 }
 
@@ -49,7 +52,7 @@ pub struct Read {
     pub records: Vec<Bytes>,
     /// The sum of their lengths.
     pub size_bytes: usize,
-    /// The positions when they were read; the last stable offset is -1 where a reader of all records would have had to wait for it.
+    /// The positions when they were read. A reader of all records does not wait for the last stable offset.
     pub offsets: Offsets,
     /// Where some of the records are not for readers of committed records; filled for such readers alone.
     pub aborted: Vec<Aborted>,
@@ -128,8 +131,8 @@ pub(super) struct State {
     pub(super) high_watermark: i64,
     /// Ends at the high watermark, without gaps.
     pub(super) tail: VecDeque<Piece>,
-    /// Known when the producers are.
-    pub(super) transactions: PartitionTransactions,
+    /// `None` until this broker has read the log since it came to lead.
+    pub(super) transactions: Option<PartitionTransactions>,
     pub(super) closed: bool,
     /// Whether this broker leads the partition.
     pub(super) is_led: bool,
@@ -140,10 +143,21 @@ impl State {
         Offsets {
             log_start_offset: self.log_start_offset,
             high_watermark: self.high_watermark,
-            last_stable_offset: self
-                .transactions
-                .last_stable_offset(self.high_watermark)
-                .max(self.log_start_offset),
+            last_stable_offset: self.transactions.as_ref().map_or(UNKNOWN_OFFSET, |known| {
+                known
+                    .last_stable_offset(self.high_watermark)
+                    .max(self.log_start_offset)
+            }),
+        }
+    }
+
+    /// One past the last record for such a reader.
+    pub(super) fn end_offset(&self, isolation: Isolation) -> Result<i64, ReadError> {
+        match (isolation, self.offsets().last_stable_offset) {
+            (Isolation::Uncommitted, _) => Ok(self.high_watermark),
+            // It has come back to this broker since its transactions were known.
+            (Isolation::Committed, UNKNOWN_OFFSET) => Err(ReadError::NotLeader),
+            (Isolation::Committed, stable) => Ok(stable),
         }
     }
 }
@@ -189,7 +203,7 @@ impl Partition {
             log_start_offset: row.log_start_offset,
             high_watermark: row.log_start_offset,
             tail: VecDeque::new(),
-            transactions: PartitionTransactions::default(),
+            transactions: None,
             closed: false,
             is_led: false,
         };
@@ -252,20 +266,19 @@ impl Partition {
     /// Another broker leads from now on: appends and reads fail, waiters look again. A later epoch that is known already stands.
     pub(crate) fn follow(&self, leader: Leader) {
         let tail = {
+            let mut appender = self.appender();
             let mut state = self.state();
             if leader.epoch < self.leader_epoch() {
                 return;
             }
             self.set(leader);
+            appender.producers = None;
+            appender.growth = Growth::default();
             state.is_led = false;
+            state.transactions = None;
             std::mem::take(&mut state.tail)
         };
         drop(tail);
-        {
-            let mut appender = self.appender();
-            appender.producers = None;
-            appender.growth = Growth::default();
-        }
         self.members().clear();
         self.waiters.wake();
     }
@@ -288,6 +301,7 @@ impl Partition {
         state.log_start_offset = row.log_start_offset;
         state.high_watermark = end_offset;
         state.tail.clear();
+        state.transactions = None;
         state.is_led = true;
         self.set(Leader {
             node_id: row.lane,
@@ -333,7 +347,9 @@ impl Partition {
     /// As [`Partition::offsets`], when all is known that the last stable offset depends on.
     pub async fn stable_offsets(self: &Arc<Self>) -> Result<Offsets, ReadError> {
         self.load().await?;
-        Ok(self.offsets())
+        let state = self.state();
+        state.end_offset(Isolation::Committed)?;
+        Ok(state.offsets())
     }
 
     /// The producers that are remembered.
@@ -348,14 +364,19 @@ impl Partition {
         self.appender().producers.is_some()
     }
 
-    /// What the log says of producers and transactions.
-    pub(super) fn set_loaded(&self, loaded: Loaded) {
+    /// What the log says of producers and transactions, as it was read under a leader epoch; false if that is over.
+    pub(super) fn set_loaded(&self, loaded: Loaded, leader_epoch: i32) -> bool {
         let growth = loaded.growth();
         let mut appender = self.appender();
+        let mut state = self.state();
+        if !state.is_led || self.leader_epoch() != leader_epoch {
+            return false;
+        }
         appender.producers = Some(loaded.producers);
         appender.max_timestamp_ms = loaded.max_timestamp_ms;
         appender.growth = growth;
-        self.state().transactions = loaded.transactions;
+        state.transactions = Some(loaded.transactions);
+        true
     }
 
     /// What was given offsets is not stored and never will be.
@@ -456,8 +477,8 @@ impl Partition {
         let log_start_offset = {
             let mut state = self.state();
             state.high_watermark = end_offset;
-            for event in events {
-                state.transactions.apply(*event);
+            if let Some(transactions) = &mut state.transactions {
+                events.iter().for_each(|event| transactions.apply(*event));
             }
             if !state.closed {
                 state.tail.extend(pieces);
@@ -483,8 +504,8 @@ impl Partition {
 
     /// Aborted transactions of which nothing is left, by the offsets of their markers.
     pub(crate) fn forget_aborted(&self, markers: &[i64]) {
-        if !markers.is_empty() {
-            self.state().transactions.forget_aborted(markers);
+        if let Some(transactions) = &mut self.state().transactions {
+            transactions.forget_aborted(markers);
         }
     }
 
@@ -504,5 +525,31 @@ impl Partition {
     pub(crate) fn evict_oldest_piece(&self) {
         let evicted = self.state().tail.pop_front();
         drop(evicted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_of_committed_records_get_nothing_before_it_is_known_what_is_open() {
+        let mut state = State {
+            log_start_offset: 3,
+            high_watermark: 9,
+            tail: VecDeque::new(),
+            transactions: None,
+            closed: false,
+            is_led: true,
+        };
+        assert_eq!(state.offsets().last_stable_offset, UNKNOWN_OFFSET);
+        assert_eq!(state.end_offset(Isolation::Uncommitted).unwrap(), 9);
+        let refused = state.end_offset(Isolation::Committed);
+        assert!(matches!(refused, Err(ReadError::NotLeader)));
+        let open = PartitionTransactions::new([(5, 1)].into_iter(), Vec::new());
+        state.transactions = Some(open);
+        assert_eq!(state.end_offset(Isolation::Committed).unwrap(), 5);
+        state.log_start_offset = 7;
+        assert_eq!(state.end_offset(Isolation::Committed).unwrap(), 7);
     }
 }

@@ -10,9 +10,6 @@ use super::tail::Collector;
 use super::transactions::Aborted;
 use super::{Isolation, Offsets, Partition, Read, ReadError};
 
-/// The last stable offset, for a reader of all records that is not to wait until it is known.
-const UNKNOWN_OFFSET: i64 = -1;
-
 impl Partition {
     /// Whole batches from the one that holds `offset` on, at most `max_bytes`; with `at_least_one` the first batch comes
     /// however large it is. Empty at the end of what the reader gets.
@@ -26,12 +23,8 @@ impl Partition {
         if isolation == Isolation::Committed {
             self.load().await?;
         }
-        let is_loaded = self.is_loaded();
         let collector = Collector::new(max_bytes, at_least_one);
-        let (collector, mut offsets) = self.collect(offset, collector, isolation).await?;
-        if !is_loaded {
-            offsets.last_stable_offset = UNKNOWN_OFFSET;
-        }
+        let (collector, offsets) = self.collect(offset, collector, isolation).await?;
         let aborted = match isolation {
             Isolation::Committed if collector.size_bytes > 0 => {
                 self.aborted(offset, collector.end_offset).await?
@@ -76,10 +69,7 @@ impl Partition {
             if (offset < state.log_start_offset && !deleted) || offset > state.high_watermark {
                 return Err(ReadError::OutOfRange(offsets));
             }
-            let end_offset = match isolation {
-                Isolation::Uncommitted => offsets.high_watermark,
-                Isolation::Committed => offsets.last_stable_offset,
-            };
+            let end_offset = state.end_offset(isolation)?;
             let first = state
                 .tail
                 .partition_point(|piece| piece.end_offset <= offset);
@@ -120,7 +110,10 @@ impl Partition {
 
     /// Aborted transactions with records in `from_offset..to_offset`.
     async fn aborted(&self, from_offset: i64, to_offset: i64) -> Result<Vec<Aborted>, ReadError> {
-        let in_memory = self.state().transactions.aborted(from_offset, to_offset);
+        let in_memory = match &self.state().transactions {
+            Some(transactions) => transactions.aborted(from_offset, to_offset),
+            None => None,
+        };
         if let Some(aborted) = in_memory {
             return Ok(aborted);
         }
