@@ -36,9 +36,12 @@ pub(crate) use producer_ids::ProducerIds;
 use writes::Writes;
 
 /// `transaction.version` of producers that add partitions by producing.
-const VERSION_2: i16 = 2;
+pub(crate) const VERSION_2: i16 = 2;
 /// Of the others.
-const VERSION_1: i16 = 1;
+pub(crate) const VERSION_1: i16 = 1;
+/// The longest transactional id, and the longest id of a group in a transaction: together they are a key in PostgreSQL's indexes,
+/// and fit into a letter.
+pub(crate) const ID_BYTES_MAX: usize = 1_000;
 
 /// The transactional ids that this broker coordinates.
 #[derive(Debug)]
@@ -129,9 +132,7 @@ impl Transactions {
 
     /// For a request that names a transactional id that must be known.
     fn known(&self, id: &str) -> Result<Arc<Slot>, ErrorCode> {
-        if id.is_empty() || id.contains('\0') {
-            return Err(ErrorCode::InvalidRequest);
-        }
+        check_id(id)?;
         self.lease(id)?;
         self.slot(id).ok_or(ErrorCode::InvalidProducerIdMapping)
     }
@@ -152,9 +153,7 @@ impl Transactions {
         timeout_ms: i32,
         expected: Option<Producer>,
     ) -> Result<Producer, ErrorCode> {
-        if id.is_empty() || id.contains('\0') {
-            return Err(ErrorCode::InvalidRequest);
-        }
+        check_id(id)?;
         let lease = self.lease(id)?;
         if timeout_ms <= 0 || timeout_ms > self.timeout_max_ms {
             return Err(ErrorCode::InvalidTransactionTimeout);
@@ -284,19 +283,38 @@ impl Transactions {
         }
     }
 
-    /// AddPartitionsToTxn and AddOffsetsToTxn.
-    pub(crate) async fn add(
+    /// AddPartitionsToTxn, of a producer with this `transaction.version`.
+    pub(crate) async fn add_partitions(
         self: &Arc<Self>,
         id: &str,
         producer: Producer,
         partitions: &[i32],
-        groups: &[&str],
+        version: i16,
     ) -> Result<(), ErrorCode> {
         let slot = self.known(id)?;
         let event = Event::Add {
             producer,
             partitions,
-            groups,
+            groups: &[],
+            version,
+            always: false,
+        };
+        self.add_with(slot, event, Vec::new()).await
+    }
+
+    /// AddOffsetsToTxn, which producers of transaction version 2 do not send.
+    pub(crate) async fn add_group(
+        self: &Arc<Self>,
+        id: &str,
+        producer: Producer,
+        group_id: &str,
+    ) -> Result<(), ErrorCode> {
+        let slot = self.known(id)?;
+        check_group(group_id)?;
+        let event = Event::Add {
+            producer,
+            partitions: &[],
+            groups: &[group_id],
             version: VERSION_1,
             always: false,
         };
@@ -345,6 +363,7 @@ impl Transactions {
         offsets: Vec<OffsetWrite>,
         version: i16,
     ) -> Result<(), ErrorCode> {
+        check_group(group_id)?;
         let known = match self.known(id) {
             Err(ErrorCode::NotCoordinator) => None,
             known => Some(known?),
@@ -452,6 +471,20 @@ impl Transactions {
         let mut shown: Vec<Shown> = slots.iter().filter_map(|slot| self.show(slot)).collect();
         shown.sort_unstable_by(|left, right| left.id.cmp(&right.id));
         shown
+    }
+}
+
+fn check_id(id: &str) -> Result<(), ErrorCode> {
+    match id.is_empty() || id.len() > ID_BYTES_MAX || id.contains('\0') {
+        true => Err(ErrorCode::InvalidRequest),
+        false => Ok(()),
+    }
+}
+
+fn check_group(group_id: &str) -> Result<(), ErrorCode> {
+    match group_id.len() > ID_BYTES_MAX {
+        true => Err(ErrorCode::InvalidGroupId),
+        false => Ok(()),
     }
 }
 

@@ -31,6 +31,6 @@ async fn add(request: &Request, body: &AddOffsetsToTxnRequest<'_>) -> Result<(),
     };
     let transactions = &request.context().transactions;
     transactions
-        .add(&body.transactional_id, producer, &[], &[&body.group_id])
+        .add_group(&body.transactional_id, producer, &body.group_id)
         .await
 }

@@ -1,6 +1,7 @@
 //! AddPartitionsToTxn (key 24), v0-v5: a transaction will write to partitions.
 //!
-//! v2: PRODUCER_FENCED. v4: many transactions, for brokers, that may ask only whether partitions are part of them (KIP-890).
+//! v2: PRODUCER_FENCED. v4: many transactions, for brokers, that may ask only whether partitions are part of them; who adds some is of
+//! transaction version 2 (KIP-890).
 //! v5: TRANSACTION_ABORTABLE. All partitions are added, or none.
 
 use protocol::ErrorCode;
@@ -12,7 +13,7 @@ use protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 
 use super::transaction_rules;
 use crate::context::Request;
-use crate::transactions::Producer;
+use crate::transactions::{Producer, VERSION_1, VERSION_2};
 
 /// From this version on clients know PRODUCER_FENCED.
 const FENCED_VERSION: i16 = 2;
@@ -98,7 +99,12 @@ async fn add<'a>(
         });
     }
     let transactions = &request.context().transactions;
-    let added = transactions.add(id, producer, &partitions, &[]).await;
+    let version = match request.version < BATCHED_VERSION {
+        true => VERSION_1,
+        false => VERSION_2,
+    };
+    let added = transactions.add_partitions(id, producer, &partitions, version);
+    let added = added.await;
     let added =
         added.map_err(|code| transaction_rules::fenced(code, request.version, FENCED_VERSION));
     answers(topics, |_, _| added)

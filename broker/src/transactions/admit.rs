@@ -18,7 +18,7 @@ const ADDING_PRODUCE: i16 = 12;
 /// The Produce version that knows TRANSACTION_ABORTABLE.
 const ABORTABLE_PRODUCE: i16 = 11;
 /// Partitions of one question, so that it fits into a letter.
-const PARTITIONS_MAX: usize = 400;
+pub(super) const PARTITIONS_MAX: usize = 400;
 
 /// A partition that became part of a transaction with a batch.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ enum Letter {
         /// One broker after another may have a number.
         asker: String,
         number: u64,
+        #[serde(with = "hex")]
         id: String,
         producer_id: i64,
         producer_epoch: i16,
@@ -48,9 +49,41 @@ pub(super) enum Question {
     /// Whether a partition is part of it.
     Verify(i32),
     /// To make a group part of it (transaction version 2).
-    AddGroup(String),
+    AddGroup(#[serde(with = "hex")] String),
     /// Whether a group is part of it.
-    VerifyGroup(String),
+    VerifyGroup(#[serde(with = "hex")] String),
+}
+
+/// Texts of which any may be in a letter: two digits for each byte, where JSON needs up to six.
+mod hex {
+    use std::fmt::Write;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = text.bytes().fold(String::new(), |mut digits, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        });
+        serializer.serialize_str(&digits)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+        let digits = String::deserialize(source)?;
+        let pairs = digits.as_bytes().chunks(2);
+        let bytes = pairs.map(|pair| {
+            let pair = std::str::from_utf8(pair)
+                .ok()
+                .filter(|pair| pair.len() == 2);
+            u8::from_str_radix(pair?, 16).ok()
+        });
+        let text = bytes
+            .collect::<Option<Vec<u8>>>()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        text.ok_or_else(|| D::Error::custom("not the digits of a text"))
+    }
 }
 
 /// Questions that wait for their answers.
@@ -232,7 +265,32 @@ impl Transactions {
 
 #[cfg(test)]
 mod tests {
+    use storage::LETTER_BYTES_MAX;
+
+    use super::super::ID_BYTES_MAX;
+    use super::super::admit::PARTITIONS_MAX;
     use super::*;
+
+    #[test]
+    fn the_longest_letters_are_carried() {
+        let longest = "\u{1}".repeat(ID_BYTES_MAX);
+        for what in [
+            Question::AddGroup(longest.clone()),
+            Question::Add(vec![i32::MIN; PARTITIONS_MAX]),
+        ] {
+            let letter = Letter::Ask {
+                from: i32::MIN,
+                asker: Uuid::new_v4().to_string(),
+                number: u64::MAX,
+                id: longest.clone(),
+                producer_id: i64::MIN,
+                producer_epoch: i16::MIN,
+                what,
+            };
+            let bytes = serde_json::to_string(&letter).unwrap().len();
+            assert!(bytes <= LETTER_BYTES_MAX, "{bytes}");
+        }
+    }
 
     #[test]
     fn letters_say_after_the_way_what_they_said_before() {
@@ -249,5 +307,12 @@ mod tests {
         let read: Letter = serde_json::from_str(&text).unwrap();
         assert_eq!(format!("{read:?}"), format!("{letter:?}"));
         assert!(serde_json::from_str::<Letter>("{\"Ask\":{}}").is_err());
+        for bad in ["zz", "c", "ff", "é"] {
+            let question = format!("{{\"AddGroup\":\"{bad}\"}}");
+            assert!(
+                serde_json::from_str::<Question>(&question).is_err(),
+                "{bad}"
+            );
+        }
     }
 }
