@@ -2,6 +2,7 @@
 //! lost, batches that come late, coordinators that do not know that they are replaced, partitions that move. What a lane's fence
 //! and the database guarantee (a flush of the owner is stored whole or not at all) is taken from the other model.
 
+mod code;
 mod state;
 mod steps;
 
@@ -14,6 +15,16 @@ const ONE_MARKER: &str = "a partition has one marker of a transaction";
 const NONE_HANGS: &str = "a complete transaction is open in no partition";
 const ONE_OUTCOME: &str = "a transaction ends in one way";
 const ALL_DONE: &str = "the last transaction is complete, with batches in both partitions";
+
+/// A name, and whether it is so. The names are those in ARCHITECTURE.md.
+type Condition = (&'static str, fn(&Transactions, &State) -> bool);
+
+const ALWAYS: [Condition; 4] = [
+    (ORDER, |_, state| state.is_in_order()),
+    (ONE_MARKER, |_, state| state.has_one_marker()),
+    (NONE_HANGS, |_, state| state.hangs_nowhere()),
+    (ONE_OUTCOME, |_, state| state.has_one_outcome()),
+];
 
 /// Transactions of the producer.
 const LAST: u8 = 2;
@@ -134,6 +145,8 @@ struct State {
     in_flight: BTreeSet<Sent>,
     /// The producer has asked for the end of its transaction.
     has_ended: bool,
+    /// It is gone, and batches of it may still come.
+    has_left: bool,
     budget: Budget,
 }
 
@@ -231,6 +244,7 @@ impl Model for Transactions {
             added: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             has_ended: false,
+            has_left: false,
             budget: self.budget,
         }]
     }
@@ -270,7 +284,8 @@ impl Model for Transactions {
             }
         }
         let row = state.database.row;
-        if row.number == state.number && row.phase != Phase::Ongoing && state.number < LAST {
+        let is_over = row.number == state.number && row.phase != Phase::Ongoing;
+        if is_over && !state.has_left && state.number < LAST {
             steps.push(Step::Next);
         }
         if state.budget.shard_moves > 0 {
@@ -285,13 +300,12 @@ impl Model for Transactions {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut all = vec![
-            Property::always(ORDER, |_, state: &State| state.is_in_order()),
-            Property::always(ONE_MARKER, |_, state: &State| state.has_one_marker()),
-            Property::always(NONE_HANGS, |_, state: &State| state.hangs_nowhere()),
-            Property::always(ONE_OUTCOME, |_, state: &State| state.has_one_outcome()),
-            Property::sometimes(ALL_DONE, |_, state: &State| state.is_done()),
-        ];
+        let always = ALWAYS.iter();
+        let always = always.map(|(name, condition)| Property::always(name, *condition));
+        let mut all: Vec<Property<Self>> = always.collect();
+        all.push(Property::sometimes(ALL_DONE, |_, state: &State| {
+            state.is_done()
+        }));
         all.retain(|property| self.only.is_none_or(|only| property.name == only));
         all
     }
@@ -365,6 +379,37 @@ fn without_rows_that_go_with_the_marker() {
         ..ALL
     };
     fails(2, budget, rules, ONE_MARKER);
+}
+
+#[test]
+fn without_counting_questions() {
+    let rules = Rules {
+        counts_questions: false,
+        ..ALL
+    };
+    fails(1, QUIET, rules, ORDER);
+}
+
+#[test]
+fn without_taking_out_members() {
+    let rules = Rules {
+        takes_out_members: false,
+        ..ALL
+    };
+    fails(1, QUIET, rules, ORDER);
+}
+
+#[test]
+fn without_the_epoch_of_the_coordinator() {
+    let rules = Rules {
+        checks_coordinator: false,
+        ..ALL
+    };
+    let budget = Budget {
+        shard_moves: 1,
+        ..QUIET
+    };
+    fails(1, budget, rules, ORDER);
 }
 
 #[test]

@@ -251,11 +251,11 @@ impl Transactions {
             };
             state.database.logs[*part].contains(&batch)
         });
-        // What is left behind by an abort is told apart by the epoch alone.
-        let may_end = are_there || (self.version == 2 && !is_commit);
-        if !is_open || !may_end {
+        if !is_open || (is_commit && !are_there) {
             return None;
         }
+        // What is left behind by an abort is told apart by the epoch. Without another one there is nothing after it.
+        state.has_left = self.version == 1 && !are_there;
         state.has_ended = true;
         let epoch = row.epoch + (self.version - 1);
         self.queue_end(state, broker, Row { epoch, ..row }, is_commit);
