@@ -116,13 +116,18 @@ impl Connection {
     /// # Panics
     /// When nothing accepts.
     pub fn to_port(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-        stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
-        stream.set_nodelay(true).expect("no delay");
-        Self {
+        Self::try_to_port(port, LIMIT).expect("a connection")
+    }
+
+    /// The same, if there is somebody; answers may take so long.
+    pub fn try_to_port(port: u16, limit: Duration) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             stream,
             next_correlation_id: 1,
-        }
+        })
     }
 
     /// The socket itself.
@@ -132,11 +137,7 @@ impl Connection {
 
     /// Sends a request and returns its correlation id.
     pub fn send<'a, R: Request<'a>>(&mut self, request: &R, version: i16) -> i32 {
-        let id = self.next_correlation_id;
-        self.next_correlation_id += 1;
-        let bytes = request_bytes(request, version, id);
-        self.send_bytes(&frame(&bytes));
-        id
+        self.try_send(request, version).expect("the broker reads")
     }
 
     /// Sends bytes as they are.
@@ -146,20 +147,25 @@ impl Connection {
 
     /// The next frame, without its size.
     pub fn receive_frame(&mut self) -> Vec<u8> {
+        self.try_frame().expect("an answer")
+    }
+
+    fn try_frame(&mut self) -> std::io::Result<Vec<u8>> {
         let mut size = [0; 4];
-        self.stream.read_exact(&mut size).expect("an answer");
+        self.stream.read_exact(&mut size)?;
         let size = usize::try_from(i32::from_be_bytes(size)).expect("a size");
         let mut frame = vec![0; size];
-        self.stream
-            .read_exact(&mut frame)
-            .expect("the whole answer");
-        frame
+        self.stream.read_exact(&mut frame)?;
+        Ok(frame)
     }
 
     /// The next answer, which must be one to a request of this kind.
     pub fn receive(&mut self, key: ApiKey, version: i16) -> Answer {
-        let frame = self.receive_frame();
-        let mut reader = Reader::new(&frame);
+        Self::answer(&self.receive_frame(), key, version)
+    }
+
+    fn answer(frame: &[u8], key: ApiKey, version: i16) -> Answer {
+        let mut reader = Reader::new(frame);
         let mut header = ResponseHeader::default();
         let read = header.read(&mut reader, key.response_header_version(version));
         read.expect("a response header");
@@ -177,6 +183,31 @@ impl Connection {
         let answer = self.receive(R::API_KEY, version);
         assert_eq!(answer.correlation_id, id, "the answer's correlation id");
         answer
+    }
+
+    /// Sends a request to a broker that may have gone away, and returns its correlation id.
+    pub fn try_send<'a, R: Request<'a>>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> std::io::Result<i32> {
+        let id = self.next_correlation_id;
+        self.next_correlation_id += 1;
+        let bytes = request_bytes(request, version, id);
+        self.stream.write_all(&frame(&bytes))?;
+        Ok(id)
+    }
+
+    /// Sends a request and waits for its answer, from a broker that may go away in the middle of it; then the connection is of no further use.
+    pub fn try_call<'a, R: Request<'a>>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> std::io::Result<Answer> {
+        let id = self.try_send(request, version)?;
+        let answer = Self::answer(&self.try_frame()?, R::API_KEY, version);
+        assert_eq!(answer.correlation_id, id, "the answer's correlation id");
+        Ok(answer)
     }
 
     /// Creates a topic and waits until its partitions take records.

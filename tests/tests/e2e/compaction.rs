@@ -28,7 +28,7 @@ pub(crate) fn quick(more: &[&str]) -> (Postgres, Broker) {
     (postgres, broker)
 }
 
-pub(crate) fn compacted(c: &mut Connection, topic: &str, settings: &[(&str, &str)]) {
+fn compacted(c: &mut Connection, topic: &str, settings: &[(&str, &str)]) {
     c.create_topic(topic, 1);
     set(c, (TOPIC, topic), "cleanup.policy", "compact");
     for (name, value) in settings {

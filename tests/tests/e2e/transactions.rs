@@ -4,8 +4,11 @@ mod brokers;
 mod chaos;
 mod cleaning;
 mod clients;
+mod concurrent;
+mod copier;
 mod faults;
 mod histories;
+mod ids;
 mod restarts;
 mod wire;
 
@@ -48,6 +51,82 @@ pub(crate) fn is_passing(code: i16) -> bool {
     ]
     .iter()
     .any(|passing| *passing as i16 == code)
+}
+
+/// Transactional id, producer id and epoch.
+type Who<'a> = (&'a str, i64, i16);
+
+fn init_request(id: &str, timeout_ms: i32, expected: (i64, i16)) -> InitProducerIdRequest<'static> {
+    InitProducerIdRequest {
+        transactional_id: Some(id.to_owned().into()),
+        transaction_timeout_ms: timeout_ms,
+        producer_id: expected.0,
+        producer_epoch: expected.1,
+        ..InitProducerIdRequest::default()
+    }
+}
+
+/// Before version 4.
+fn add_request(who: Who<'_>, parts: &[(&str, i32)]) -> AddPartitionsToTxnRequest<'static> {
+    let topics = parts.iter().map(|(topic, index)| AddPartitionsToTxnTopic {
+        name: (*topic).to_owned().into(),
+        partitions: [*index].into_iter().collect(),
+        ..AddPartitionsToTxnTopic::default()
+    });
+    AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: who.0.to_owned().into(),
+        v3_and_below_producer_id: who.1,
+        v3_and_below_producer_epoch: who.2,
+        v3_and_below_topics: topics.collect(),
+        ..AddPartitionsToTxnRequest::default()
+    }
+}
+
+fn end_request(who: Who<'_>, is_commit: bool) -> EndTxnRequest<'static> {
+    EndTxnRequest {
+        transactional_id: who.0.to_owned().into(),
+        producer_id: who.1,
+        producer_epoch: who.2,
+        committed: is_commit,
+        ..EndTxnRequest::default()
+    }
+}
+
+fn add_offsets_request(who: Who<'_>, group: &str) -> AddOffsetsToTxnRequest<'static> {
+    AddOffsetsToTxnRequest {
+        transactional_id: who.0.to_owned().into(),
+        producer_id: who.1,
+        producer_epoch: who.2,
+        group_id: group.to_owned().into(),
+        ..AddOffsetsToTxnRequest::default()
+    }
+}
+
+/// Of partition 0, by nobody's member.
+fn offset_request(
+    who: Who<'_>,
+    group: &str,
+    topic: &str,
+    offset: i64,
+) -> TxnOffsetCommitRequest<'static> {
+    TxnOffsetCommitRequest {
+        transactional_id: who.0.to_owned().into(),
+        group_id: group.to_owned().into(),
+        producer_id: who.1,
+        producer_epoch: who.2,
+        generation_id_or_member_epoch: -1,
+        topics: vec![TxnOffsetCommitRequestTopic {
+            name: topic.to_owned().into(),
+            partitions: vec![TxnOffsetCommitRequestPartition {
+                partition_index: 0,
+                committed_offset: offset,
+                committed_metadata: Some("so far".into()),
+                ..TxnOffsetCommitRequestPartition::default()
+            }],
+            ..TxnOffsetCommitRequestTopic::default()
+        }],
+        ..TxnOffsetCommitRequest::default()
+    }
 }
 
 /// A transactional producer made by hand. Transaction version 1 adds its partitions, version 2 just produces.
@@ -98,13 +177,7 @@ impl Txn {
 
     /// InitProducerId once: code, producer id, epoch.
     pub(crate) fn try_init(&mut self, timeout_ms: i32, expected: (i64, i16)) -> (i16, i64, i16) {
-        let request = InitProducerIdRequest {
-            transactional_id: Some(self.id.clone().into()),
-            transaction_timeout_ms: timeout_ms,
-            producer_id: expected.0,
-            producer_epoch: expected.1,
-            ..InitProducerIdRequest::default()
-        };
+        let request = init_request(&self.id, timeout_ms, expected);
         let answer = self.connection.call(&request, 5);
         let response: InitProducerIdResponse<'_> = answer.read();
         (
@@ -147,23 +220,16 @@ impl Txn {
 
     /// AddPartitionsToTxn once.
     pub(crate) fn try_add(&mut self, parts: &[(&str, i32)]) -> Vec<i16> {
-        let topics = parts.iter().map(|(topic, index)| AddPartitionsToTxnTopic {
-            name: (*topic).into(),
-            partitions: [*index].into_iter().collect(),
-            ..AddPartitionsToTxnTopic::default()
-        });
-        let request = AddPartitionsToTxnRequest {
-            v3_and_below_transactional_id: self.id.clone().into(),
-            v3_and_below_producer_id: self.producer_id,
-            v3_and_below_producer_epoch: self.epoch,
-            v3_and_below_topics: topics.collect(),
-            ..AddPartitionsToTxnRequest::default()
-        };
+        let request = add_request(self.who(), parts);
         let answer = self.connection.call(&request, 3);
         let response: AddPartitionsToTxnResponse<'_> = answer.read();
         let topics = response.results_by_topic_v3_and_below.iter();
         let partitions = topics.flat_map(|topic| &topic.results_by_partition);
         partitions.map(|p| p.partition_error_code).collect()
+    }
+
+    fn who(&self) -> Who<'_> {
+        (&self.id, self.producer_id, self.epoch)
     }
 
     pub(crate) fn batch(&self, topic: &str, partition: i32, values: &[&str]) -> NewBatch {
@@ -246,13 +312,7 @@ impl Txn {
 
     /// EndTxn once: code, producer id, epoch.
     pub(crate) fn try_end(&mut self, is_commit: bool) -> (i16, i64, i16) {
-        let request = EndTxnRequest {
-            transactional_id: self.id.clone().into(),
-            producer_id: self.producer_id,
-            producer_epoch: self.epoch,
-            committed: is_commit,
-            ..EndTxnRequest::default()
-        };
+        let request = end_request(self.who(), is_commit);
         let version = if self.version == 1 { 4 } else { 5 };
         let answer = self.connection.call(&request, version);
         let response: EndTxnResponse<'_> = answer.read();
@@ -275,13 +335,7 @@ impl Txn {
     }
 
     fn try_add_offsets(&mut self, group: &str) -> i16 {
-        let request = AddOffsetsToTxnRequest {
-            transactional_id: self.id.clone().into(),
-            producer_id: self.producer_id,
-            producer_epoch: self.epoch,
-            group_id: group.into(),
-            ..AddOffsetsToTxnRequest::default()
-        };
+        let request = add_offsets_request(self.who(), group);
         let answer = self.connection.call(&request, 4);
         answer.read::<AddOffsetsToTxnResponse<'_>>().error_code
     }
@@ -296,23 +350,9 @@ impl Txn {
         version: i16,
     ) -> i16 {
         let request = TxnOffsetCommitRequest {
-            transactional_id: self.id.clone().into(),
-            group_id: group.into(),
-            producer_id: self.producer_id,
-            producer_epoch: self.epoch,
             generation_id_or_member_epoch: member.1,
             member_id: member.0.into(),
-            topics: vec![TxnOffsetCommitRequestTopic {
-                name: topic.into(),
-                partitions: vec![TxnOffsetCommitRequestPartition {
-                    partition_index: 0,
-                    committed_offset: offset,
-                    committed_metadata: Some("so far".into()),
-                    ..TxnOffsetCommitRequestPartition::default()
-                }],
-                ..TxnOffsetCommitRequestTopic::default()
-            }],
-            ..TxnOffsetCommitRequest::default()
+            ..offset_request(self.who(), group, topic, offset)
         };
         let answer = self.connection.call(&request, version);
         let response: TxnOffsetCommitResponse<'_> = answer.read();

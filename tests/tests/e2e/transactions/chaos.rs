@@ -1,5 +1,5 @@
 //! Exactly once while brokers and PostgreSQL are killed at random: what readers of committed records see in the end is what they
-//! would see after a calm run. Kafka Streams, the Java client and librdkafka. `make chaos` has more rounds; `CHAOS_SEED` repeats a
+//! would see after a calm run. Kafka Streams, the Java client and librdkafka. `make chaos` has more kills; `CHAOS_SEED` repeats a
 //! run's choices.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,19 +16,20 @@ use tests::wire::Connection;
 use tests::{fresh_topic, wait_for};
 
 use super::brokers::committed;
+use super::copier::Copiers;
 use super::restarts::{self, Load};
 use crate::brokers::{Cluster, SHORT_SESSION};
 use crate::load::{Random, number};
 
 /// Of the topics.
 pub(super) const PARTITIONS: i32 = 2;
-/// Of a test's short form, on one broker and on several, which take longer to come back.
-const ROUNDS: [u64; 2] = [3, 2];
+/// Kills of a test's short form, on one broker and on several, which take longer to come back.
+const KILLS: [u64; 2] = [2, 1];
 /// How long clients may take to come through one fault.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, Copy)]
-enum Fault {
+pub(super) enum Fault {
     KillBroker,
     KillPostgres,
     KillBoth,
@@ -36,6 +37,7 @@ enum Fault {
     PauseBroker,
 }
 
+/// Those with kill -9 first.
 const FAULTS: [Fault; 5] = [
     Fault::KillBroker,
     Fault::KillPostgres,
@@ -43,12 +45,20 @@ const FAULTS: [Fault; 5] = [
     Fault::StopBroker,
     Fault::PauseBroker,
 ];
+const KILLING: usize = 3;
 
 /// Brokers on a PostgreSQL that suffer.
 pub(super) struct Harmed {
     pub(super) cluster: Cluster,
     pub(super) random: Random,
-    pub(super) rounds: u64,
+    faults: &'static [Fault],
+    /// How often something is to be killed.
+    kills_wanted: u64,
+    /// How often something was, and what.
+    kills: u64,
+    broker_kills: u64,
+    postgres_kills: u64,
+    others: u64,
 }
 
 impl Harmed {
@@ -58,22 +68,40 @@ impl Harmed {
         for topic in topics {
             Connection::open(&cluster.brokers[0]).create_topic(topic, PARTITIONS);
         }
+        let wanted = number("CHAOS_ROUNDS");
         Self {
             cluster,
             random,
-            rounds: number("CHAOS_ROUNDS").unwrap_or(ROUNDS[usize::from(brokers > 1)]),
+            // The short form has no time for others.
+            faults: &FAULTS[..wanted.map_or(KILLING, |_| FAULTS.len())],
+            kills_wanted: wanted.unwrap_or(KILLS[usize::from(brokers > 1)]),
+            kills: 0,
+            broker_kills: 0,
+            postgres_kills: 0,
+            others: 0,
         }
     }
 
-    /// One fault, from which brokers and PostgreSQL come back.
-    pub(super) fn strike(&mut self, round: u64) {
-        let fault = FAULTS[self.random.below(FAULTS.len() as u64) as usize];
+    /// Whether there is to be another fault.
+    pub(super) fn goes_on(&self) -> bool {
+        self.kills < self.kills_wanted
+    }
+
+    /// One fault at random, from which brokers and PostgreSQL come back.
+    pub(super) fn strike(&mut self) {
+        let fault = self.faults[self.random.below(self.faults.len() as u64) as usize];
         let victim = self.random.below(self.cluster.brokers.len() as u64) as usize;
-        eprintln!(
-            "round {round} of {}: {fault:?}, broker {victim}",
-            self.rounds
-        );
         let away = Duration::from_millis(self.random.below(1_500));
+        self.harm(fault, victim, away);
+    }
+
+    /// This fault, for so long.
+    pub(super) fn harm(&mut self, fault: Fault, victim: usize, away: Duration) {
+        eprintln!(
+            "after {} kills of {}: {fault:?}, broker {victim}",
+            self.kills, self.kills_wanted
+        );
+        self.count(fault);
         let Cluster { postgres, brokers } = &mut self.cluster;
         let victim = &mut brokers[victim];
         match fault {
@@ -95,6 +123,25 @@ impl Harmed {
             Fault::KillPostgres => {}
             Fault::KillBroker | Fault::KillBoth | Fault::StopBroker => victim.start_again(),
         }
+    }
+
+    fn count(&mut self, fault: Fault) {
+        let broker = matches!(fault, Fault::KillBroker | Fault::KillBoth);
+        let postgres = matches!(fault, Fault::KillPostgres | Fault::KillBoth);
+        self.broker_kills += u64::from(broker);
+        self.postgres_kills += u64::from(postgres);
+        self.kills += u64::from(broker || postgres);
+        self.others += u64::from(!(broker || postgres));
+    }
+
+    /// How often what was killed, which is as often as was wanted.
+    pub(super) fn report(&self) {
+        eprintln!(
+            "{} times kill -9: {} brokers, {} times PostgreSQL; {} stops and pauses",
+            self.kills, self.broker_kills, self.postgres_kills, self.others
+        );
+        assert!(self.kills >= self.kills_wanted);
+        assert!(self.broker_kills + self.postgres_kills >= self.kills);
     }
 
     /// What is in a topic in the end, when no transaction is open any more, by partition.
@@ -133,10 +180,10 @@ impl Reader {
         }
     }
 
-    /// Waits until there are so many records, while a program makes them.
-    fn wait_for(&mut self, count: usize, program: &mut Running) {
+    /// Waits until there are so many records, while somebody goes on to make them.
+    fn wait_for(&mut self, count: usize, go_on: &mut dyn FnMut()) {
         wait_for("committed records", PATIENCE, || {
-            program.assert_running();
+            go_on();
             while let Some(polled) = self.consumer.poll(Duration::from_millis(50)) {
                 // Brokers may be away.
                 let Ok(message) = polled else { continue };
@@ -217,10 +264,11 @@ fn count_words(brokers: usize) {
     let application = fresh_topic("word-count");
     let arguments = [&*bootstrap, &input, &output, &application];
     let mut program = Running::source(&directory, "WordCount.java", &arguments);
+    let mut go_on = || program.assert_running();
     let mut reader = Reader::of(&bootstrap, &output);
     let mut lines = Vec::new();
     let mut written = 0;
-    for round in 1..=harmed.rounds {
+    while harmed.goes_on() {
         let new: Vec<String> = (0..100 + harmed.random.below(200))
             .map(|_| line(&mut harmed.random))
             .collect();
@@ -229,19 +277,20 @@ fn count_words(brokers: usize) {
         let writing = std::thread::spawn(move || write(&to, &topic, &new));
         // So that the counts of the round before are done while this one's are disturbed.
         let words: u64 = counts(&lines[..written]).values().sum();
-        reader.wait_for(words as usize, &mut program);
+        reader.wait_for(words as usize, &mut go_on);
         std::thread::sleep(Duration::from_millis(harmed.random.below(400)));
-        harmed.strike(round);
+        harmed.strike();
         writing.join().expect("the lines are written");
         written = lines.len();
     }
     let expected = counts(&lines);
     let words: u64 = expected.values().sum();
-    reader.wait_for(words as usize, &mut program);
+    reader.wait_for(words as usize, &mut go_on);
     drop(program);
     check_counts(&reader.values, &expected);
     assert_eq!(harmed.end(&output), reader.values);
-    eprintln!("{} rounds, {words} words, each counted once", harmed.rounds);
+    eprintln!("{words} words, each counted once");
+    harmed.report();
 }
 
 #[test]
@@ -256,37 +305,80 @@ fn kafka_streams_counts_words_exactly_once_on_three_brokers() {
 
 #[test]
 fn java_copies_with_offsets_exactly_once() {
-    copy_with_offsets(1);
+    java_copies(1);
 }
 
 #[test]
 fn java_copies_with_offsets_exactly_once_on_three_brokers() {
-    copy_with_offsets(3);
+    java_copies(3);
 }
 
-fn copy_with_offsets(brokers: usize) {
-    let (from, to) = (fresh_topic("from"), fresh_topic("to"));
-    let mut harmed = Harmed::start(brokers, &[&from, &to]);
-    let bootstrap = harmed.cluster.bootstrap();
-    let directory = harmed.cluster.brokers[0].dir().to_owned();
-    let group = fresh_topic("group");
-    let arguments = ["copy-on", &*bootstrap, &from, &to, &group];
-    let mut program = Running::client(&directory, &arguments);
-    let mut reader = Reader::of(&bootstrap, &to);
-    let mut lines: Vec<String> = Vec::new();
-    for round in 1..=harmed.rounds {
-        let first = lines.len();
-        let new: Vec<String> = (0..500).map(|i| (first + i).to_string()).collect();
-        write(&bootstrap, &from, &new);
-        lines.extend(new);
-        reader.wait_for(first + harmed.random.below(400) as usize, &mut program);
-        harmed.strike(round);
+#[test]
+fn librdkafka_copies_with_offsets_exactly_once() {
+    librdkafka_copies(1);
+}
+
+#[test]
+fn librdkafka_copies_with_offsets_exactly_once_on_three_brokers() {
+    librdkafka_copies(3);
+}
+
+/// From a topic to another, with the group that does it.
+struct Copy {
+    harmed: Harmed,
+    from: String,
+    to: String,
+    group: String,
+}
+
+impl Copy {
+    fn new(brokers: usize) -> Self {
+        let (from, to) = (fresh_topic("from"), fresh_topic("to"));
+        Self {
+            harmed: Harmed::start(brokers, &[&from, &to]),
+            from,
+            to,
+            group: fresh_topic("group"),
+        }
     }
-    reader.wait_for(lines.len(), &mut program);
-    drop(program);
-    let copied = harmed.end(&to);
-    assert_eq!(copied, harmed.end(&from));
-    assert_eq!(copied, reader.values);
+
+    /// Faults while somebody goes on to copy, and records before each. The copy is whole.
+    fn run(mut self, go_on: &mut dyn FnMut()) {
+        let bootstrap = self.harmed.cluster.bootstrap();
+        let mut reader = Reader::of(&bootstrap, &self.to);
+        let mut lines: Vec<String> = Vec::new();
+        while self.harmed.goes_on() {
+            let first = lines.len();
+            let new: Vec<String> = (0..500).map(|i| (first + i).to_string()).collect();
+            write(&bootstrap, &self.from, &new);
+            lines.extend(new);
+            let seen = first + self.harmed.random.below(400) as usize;
+            reader.wait_for(seen, go_on);
+            self.harmed.strike();
+        }
+        reader.wait_for(lines.len(), go_on);
+        let copied = self.harmed.end(&self.to);
+        assert_eq!(copied, self.harmed.end(&self.from));
+        assert_eq!(copied, reader.values);
+        self.harmed.report();
+    }
+}
+
+fn java_copies(brokers: usize) {
+    let copy = Copy::new(brokers);
+    let bootstrap = copy.harmed.cluster.bootstrap();
+    let directory = copy.harmed.cluster.brokers[0].dir().to_owned();
+    let arguments = ["copy-on", &*bootstrap, &copy.from, &copy.to, &copy.group];
+    let mut program = Running::client(&directory, &arguments);
+    copy.run(&mut || program.assert_running());
+}
+
+fn librdkafka_copies(brokers: usize) {
+    let copy = Copy::new(brokers);
+    let bootstrap = copy.harmed.cluster.bootstrap();
+    let copiers = Copiers::start(&bootstrap, &copy.from, &copy.to, &copy.group);
+    copy.run(&mut || copiers.assert_running());
+    copiers.end();
 }
 
 #[test]
@@ -294,11 +386,12 @@ fn librdkafkas_transactions_are_whole_or_not_there() {
     let topic = fresh_topic("txn-chaos");
     let mut harmed = Harmed::start(1, &[&topic]);
     let load = Load::start(&harmed.cluster.bootstrap(), &topic);
-    for round in 1..=harmed.rounds {
+    while harmed.goes_on() {
         load.progress(1 + harmed.random.below(30) as usize);
         std::thread::sleep(Duration::from_millis(harmed.random.below(200)));
-        harmed.strike(round);
+        harmed.strike();
     }
-    load.progress(30);
+    load.progress(100);
     restarts::check_all(load, &harmed.cluster.brokers[0], &topic);
+    harmed.report();
 }

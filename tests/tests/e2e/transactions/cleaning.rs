@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tests::admin::{TOPIC, set};
 use tests::batch::NewRecord;
 use tests::postgres::Postgres;
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic, wait_for};
 
 use super::{LIMIT, NONE, Txn, read};
-use crate::compaction::{check, compacted, quick, tick};
+use crate::compaction::{check, quick, tick};
 
 /// What the last committed record of each key says, by a plain map, and how often it was asked.
 #[derive(Default)]
@@ -74,11 +75,7 @@ fn compaction_takes_aborted_records_and_then_their_markers() {
     let (postgres, mut broker) = quick(&[]);
     let mut c = Connection::open(&broker);
     c.create_topic("tick", 1);
-    let settings = [
-        ("delete.retention.ms", "100"),
-        ("min.cleanable.dirty.ratio", "0"),
-    ];
-    compacted(&mut c, "t", &settings);
+    c.create_topic("t", 1);
     let mut model = Model::default();
     let mut producers = [1, 2].map(|version| Txn::new(&broker, version));
     for round in 0..60 {
@@ -88,6 +85,14 @@ fn compaction_takes_aborted_records_and_then_their_markers() {
     let aborted = "kafka.messages where topic = 't' and txn_state = 'aborted'";
     assert!(count(&postgres, aborted) > 20);
     assert_eq!(count(&postgres, "kafka.aborted_transactions"), 24);
+    let settings = [
+        ("delete.retention.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0"),
+        ("cleanup.policy", "compact"),
+    ];
+    for (name, value) in settings {
+        set(&mut c, (TOPIC, "t"), name, value);
+    }
     wait_for("aborted transactions to be forgotten", LIMIT, || {
         // Logs are cleaned when they have something new.
         for txn in &mut producers {
@@ -122,7 +127,7 @@ fn ids_that_nobody_uses_are_forgotten() {
     let broker = Broker::start_with(&[
         "--database-url",
         &postgres.url(),
-        "--transactional-id-expiration-ms=1000",
+        "--transactional-id-expiration-ms=5000",
         "--transaction-remove-expired-transaction-cleanup-interval-ms=50",
     ]);
     let topic = fresh_topic("forgotten");

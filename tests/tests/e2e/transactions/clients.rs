@@ -52,7 +52,9 @@ fn kafka_transactions_lists_describes_and_aborts() {
     let topic = fresh_topic("tool");
     let mut reader = Connection::open(&broker);
     reader.create_topic(&topic, 1);
-    let mut txn = Txn::new(&broker, 2);
+    let mut txn = Txn::named(&broker, &fresh_topic("txn"), 2);
+    // Longer than all these programs take.
+    txn.init_for(900_000);
     let start = txn.produce(&topic, 0, &["hanging"]);
     let listed = tool(&b, &["list"]);
     let own = listed.lines().find(|line| line.contains(&txn.id));

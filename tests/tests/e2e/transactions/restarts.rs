@@ -21,7 +21,7 @@ pub(super) const PARTITIONS: i32 = 2;
 const PRODUCERS: usize = 3;
 const RECORDS: usize = 5;
 /// How long a producer may take over one step while the broker is away.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a producer knows of a transaction it tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ fn producer(bootstrap: &str, id: &str) -> BaseProducer {
 }
 
 /// Repeats a step until it succeeds; false when it can't any more.
-fn insist(mut step: impl FnMut() -> Result<(), KafkaError>) -> bool {
+pub(super) fn insist(mut step: impl FnMut() -> Result<(), KafkaError>) -> bool {
     for _ in 0..1_000 {
         match step() {
             Ok(()) => return true,
@@ -64,7 +64,7 @@ fn insist(mut step: impl FnMut() -> Result<(), KafkaError>) -> bool {
 }
 
 /// A producer that holds its transactional id.
-fn initialised(bootstrap: &str, id: &str) -> BaseProducer {
+pub(super) fn initialised(bootstrap: &str, id: &str) -> BaseProducer {
     loop {
         let producer = producer(bootstrap, id);
         if insist(|| producer.init_transactions(PATIENCE)) {
@@ -222,7 +222,7 @@ fn readers_of_committed_records_see_whole_transactions_through_kills() {
         broker.kill();
         broker.start_again();
     }
-    load.progress(30);
+    load.progress(60);
     check_all(load, &broker, &topic);
 }
 
@@ -281,18 +281,18 @@ fn an_open_transaction_goes_on_after_a_kill() {
 #[test]
 fn what_takes_too_long_is_aborted() {
     let every = "--transaction-abort-timed-out-transaction-cleanup-interval-ms=200";
-    let mut broker = Broker::start_with(&[every]);
+    let postgres = Postgres::start();
+    let mut broker = Broker::start_with(&["--database-url", &postgres.url(), every]);
     let topic = fresh_topic("txn-timeout");
     let mut reader = Connection::open(&broker);
     reader.create_topic(&topic, 1);
-    let mut old = Txn::named(&broker, &fresh_topic("txn"), 1);
-    old.init_for(1_000);
-    let mut new = Txn::named(&broker, &fresh_topic("txn"), 2);
-    new.init_for(1_000);
+    let mut old = Txn::new(&broker, 1);
+    let mut new = Txn::new(&broker, 2);
     old.produce(&topic, 0, &["old"]);
     new.produce(&topic, 0, &["new"]);
-    // The time runs on while there is no broker.
+    // The time runs on while there is no broker: here a minute of it and more.
     broker.kill();
+    postgres.execute("update kafka.transactions set started_at = started_at - interval '2 min'");
     broker.start_again();
     let mut reader = Connection::open(&broker);
     wait_for("both to be aborted", LIMIT, || {
