@@ -6,8 +6,10 @@ use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use tokio::time::{Instant, sleep};
 
 use super::EmbeddedConfig;
 use super::account::Account;
@@ -19,6 +21,8 @@ const SUPERUSER: &str = "postgres";
 /// The shortest limit of the systems we run on (macOS), with the terminating zero.
 const SOCKET_PATH_MAX: usize = 104;
 const SOCKET_FILE: &str = ".s.PGSQL.5432";
+/// A program that a broker was just starting when it was killed has the lock for a moment longer.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOG_BYTES_MAX: u64 = 16 << 20;
 const MIB: u64 = 1 << 20;
 
@@ -37,13 +41,20 @@ pub(super) struct Cluster {
 /// Held by one process; the system gives it up when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that is just being started by another thread has the file until it executes its program, and with it the lock.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Cluster {
     pub(super) async fn prepare(config: &EmbeddedConfig) -> Result<Self> {
         let data_dir = make_data_dir(&config.data_dir)?;
-        let lock = Lock::take(&data_dir)?;
+        let lock = Lock::take(&data_dir).await?;
         let dir = data_dir.join("postgres");
         let account = Account::choose(&dir).await?;
         if !account.can_enter(&data_dir).await {
@@ -183,7 +194,7 @@ impl Cluster {
 }
 
 impl Lock {
-    fn take(data_dir: &Path) -> Result<Self> {
+    async fn take(data_dir: &Path) -> Result<Self> {
         let path = data_dir.join("lock");
         let mut options = OpenOptions::new();
         options
@@ -195,7 +206,12 @@ impl Lock {
         let mut file = options
             .open(&path)
             .map_err(|e| cannot_open(data_dir, &path, &e))?;
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let give_up = Instant::now() + LOCK_PATIENCE;
+        while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() < give_up {
+                sleep(LOCK_PATIENCE / 20).await;
+                continue;
+            }
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             return Err(Error::Setup(format!(
@@ -208,7 +224,7 @@ impl Lock {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| io_error("writing", &path, &e))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
