@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use protocol::records::{Batches, RecordBatch};
-use storage::{PartitionRow, RunBytes, Store, Topic};
+use storage::{PartitionRow, RunBytes, SegmentState, Store, Topic};
 
 use super::InspectError;
 
@@ -179,35 +179,50 @@ fn check_batch(batch: &RecordBatch<'_>, expected: i64) -> Result<(), String> {
 async fn check_segments(store: &Store, found: &mut Findings) -> Result<usize, InspectError> {
     let mut count = 0;
     for segment in store.segment_states().await? {
-        let id = segment.segment_id;
-        if segment.table_bytes.is_none() {
-            found
-                .problems
-                .push(format!("segment {id}: table kafka.log_{id} is missing"));
-            continue;
+        count += usize::from(segment.is_sealed && segment.table_bytes.is_some());
+        let mut problems = contradictions(store, &segment).await?;
+        if !problems.is_empty() {
+            // What was in it may have been moved, or all of it dropped, between two looks; not so the second time.
+            let now = store.segment_states().await?;
+            let now = now.iter().find(|now| now.segment_id == segment.segment_id);
+            problems = match now {
+                Some(now) => contradictions(store, now).await?,
+                None => Vec::new(),
+            };
         }
-        if !segment.is_sealed {
-            continue;
-        }
-        count += 1;
-        let noted = store.noted_contents(id).await?;
-        let real = match store.real_contents(id).await {
-            Ok(real) => real,
-            // Dropped since, as it should be when nothing in it is to be read any more.
-            Err(storage::Error::NotFound(_)) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        for part in noted.iter().filter(|part| !real.contains(part)) {
-            found.problems.push(format!(
-                "segment {id}: the catalogue has {part:?}, the table has not"
-            ));
-        }
-        let unknown = real.iter().filter(|part| !noted.contains(part));
-        for part in unknown.filter(|_| !segment.is_moved) {
-            found.problems.push(format!(
-                "segment {id}: the table has {part:?}, the catalogue has not"
-            ));
-        }
+        found.problems.extend(problems);
     }
     Ok(count)
+}
+
+/// Where a segment is not what the catalogue says of it.
+async fn contradictions(
+    store: &Store,
+    segment: &SegmentState,
+) -> Result<Vec<String>, InspectError> {
+    let id = segment.segment_id;
+    if segment.table_bytes.is_none() {
+        return Ok(vec![format!(
+            "segment {id}: table kafka.log_{id} is missing"
+        )]);
+    }
+    if !segment.is_sealed {
+        return Ok(Vec::new());
+    }
+    let noted = store.noted_contents(id).await?;
+    let real = match store.real_contents(id).await {
+        Ok(real) => real,
+        // Dropped since, as it should be when nothing in it is to be read any more.
+        Err(storage::Error::NotFound(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let missing = noted.iter().filter(|part| !real.contains(part));
+    let missing =
+        missing.map(|part| format!("segment {id}: the catalogue has {part:?}, the table has not"));
+    let unknown = real
+        .iter()
+        .filter(|part| !segment.is_moved && !noted.contains(part));
+    let unknown =
+        unknown.map(|part| format!("segment {id}: the table has {part:?}, the catalogue has not"));
+    Ok(missing.chain(unknown).collect())
 }
