@@ -3,23 +3,24 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpSocket;
 
 use crate::tool::Finished;
 use crate::{wait_for, workspace};
 
 /// How long a broker may take to accept connections, with `initdb` on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long a broker may take to end after SIGTERM.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long a broker may take to end after SIGTERM, with its PostgreSQL.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running broker, or one between `kill` and `start_again`.
 #[derive(Debug)]
@@ -241,10 +242,12 @@ impl Broker {
     /// kill -9 of the private PostgreSQL's postmaster; its backends end by themselves.
     ///
     /// # Panics
-    /// When no PostgreSQL runs.
+    /// When no PostgreSQL runs, and none is started.
     pub fn kill_postgres(&self) {
-        let pid = self.postmaster().expect("a private PostgreSQL runs");
-        kill_process(pid, Signal::KILL).expect("kill -9");
+        // It may just have ended by an earlier fault.
+        wait_for("a private PostgreSQL to kill", START_LIMIT, || {
+            kill_process(self.postmaster()?, Signal::KILL).ok()
+        });
     }
 
     /// Memory the broker's process has in RAM, in bytes.
@@ -337,10 +340,25 @@ impl Drop for Guard {
     }
 }
 
-/// A port nobody listens on just now.
+/// A port for a server that the tests start, and start again. It is reserved as long as they run: bound by a socket that does not
+/// listen. Neither another process nor a client's connection is given it, and a server that sets SO_REUSEADDR, as all do, may listen.
+///
+/// # Panics
+/// When there is none.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static RESERVED: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("a free port");
+    // Not before: it might have been given a port that is reserved in the same way.
+    socket.set_reuseaddr(true).expect("an option of TCP");
+    let port = socket.local_addr().expect("an address").port();
+    // Elsewhere two sockets cannot be bound to one address.
+    if cfg!(target_os = "linux") {
+        let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.push(socket);
+    }
+    port
 }
 
 /// The first file of that name below `dir`.

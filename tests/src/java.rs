@@ -129,7 +129,7 @@ impl Drop for Running {
 }
 
 /// Seconds that all tools run by one shell may take.
-const SHELL_SECONDS: &str = "240";
+const SHELL_SECONDS: &str = "600";
 
 /// Runs Kafka's tools one after the other in one process, as most of the time of one goes into its start.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::broker::{Guard, free_port};
 use crate::java::built;
 use crate::wait_for;
 
-const START_LIMIT: Duration = Duration::from_secs(90);
+const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// A running Kafka, gone with its data when dropped.
 #[derive(Debug)]

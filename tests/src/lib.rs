@@ -36,6 +36,35 @@ pub fn workspace() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// How long it took until changes were seen. All of them are waited for, and most must be seen soon: what else a machine does
+/// may hold up some.
+#[derive(Debug, Default)]
+pub struct Prompt(Vec<Duration>);
+
+impl Prompt {
+    /// Waits until a change that was just made is seen.
+    ///
+    /// # Panics
+    /// When it never is.
+    pub fn wait_for<T>(&mut self, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+        let made = Instant::now();
+        let seen = wait_for(what, Duration::from_secs(120), condition);
+        self.0.push(made.elapsed());
+        seen
+    }
+
+    /// Asserts that more than half of the changes were seen within `limit`.
+    ///
+    /// # Panics
+    /// When they were not.
+    #[track_caller]
+    pub fn assert_most_within(mut self, limit: Duration) {
+        self.0.sort_unstable();
+        let soon = self.0.iter().filter(|took| **took < limit).count();
+        assert!(2 * soon > self.0.len(), "within {limit:?}: {:?}", self.0);
+    }
+}
+
 /// Polls `condition` until it gives something.
 ///
 /// # Panics

@@ -172,7 +172,7 @@ pub fn consume(bootstrap: &str, topic: &str, partition: i32) -> Vec<Consumed> {
         &[("group.id", "unused"), ("enable.auto.commit", "false")],
     );
     let (first, end) = consumer
-        .fetch_watermarks(topic, partition, Duration::from_secs(30))
+        .fetch_watermarks(topic, partition, LIMIT)
         .expect("the watermarks");
     consume_until(&consumer, topic, partition, first, end)
 }

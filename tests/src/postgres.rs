@@ -14,7 +14,7 @@ use tokio_postgres::SimpleQueryMessage;
 use crate::broker::{Guard, free_port};
 
 /// How long the server may take to end, or a standby to follow.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A PostgreSQL on a free port of the loopback interface, in a directory of its own, gone with this value.
 #[derive(Debug)]
@@ -111,6 +111,8 @@ impl Postgres {
             "-D",
             path(&data),
             "-w",
+            "-t",
+            "120",
             "-l",
             path(&log),
             "-o",
@@ -129,7 +131,7 @@ impl Postgres {
         program(
             "pg_ctl",
             &self.dir,
-            &["-D", path(&data), "-w", "-m", "fast", "stop"],
+            &["-D", path(&data), "-w", "-t", "120", "-m", "fast", "stop"],
         );
     }
 
@@ -140,7 +142,7 @@ impl Postgres {
         test_kill_process(pid).ok().map(|()| pid)
     }
 
-    /// kill -9 of the postmaster, whose backends end by themselves; returns when the port is free again.
+    /// kill -9 of the postmaster, whose backends end by themselves; returns when the last has, as no server starts before that.
     ///
     /// # Panics
     /// When it does not run.
@@ -149,7 +151,7 @@ impl Postgres {
         kill_process(pid, Signal::KILL).expect("kill -9");
         crate::wait_for("the end of PostgreSQL", LIMIT, || {
             let listening = TcpStream::connect(("127.0.0.1", self.port)).is_ok();
-            (!listening && self.postmaster().is_none()).then_some(())
+            (!listening && self.postmaster().is_none() && !works_in(&self.data())).then_some(())
         });
     }
 
@@ -334,6 +336,14 @@ fn directory() -> PathBuf {
     let dir = dir.expect("a temporary directory").keep();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).expect("permissions");
     dir
+}
+
+/// Whether a process has this as its working directory, as all of a server's have. Never, where there is no /proc.
+fn works_in(dir: &Path) -> bool {
+    let dir = fs::canonicalize(dir).expect("a directory");
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut directories = processes.filter_map(|p| fs::read_link(p.path().join("cwd")).ok());
+    directories.any(|found| found == dir)
 }
 
 fn path(path: &Path) -> &str {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::Broker;
 
 /// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The version the short ways below speak, the newest that names topics.
 pub const PRODUCE: i16 = 12;
@@ -219,7 +219,7 @@ impl Connection {
                 replication_factor: 1,
                 ..CreatableTopic::default()
             }],
-            timeout_ms: 30_000,
+            timeout_ms: 60_000,
             ..CreateTopicsRequest::default()
         };
         let answer = self.call(&request, 7);

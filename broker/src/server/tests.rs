@@ -14,7 +14,7 @@ use super::{Answer, Begin, ConnectionError, Limits, Reserved, Server, Work};
 use crate::config::Config;
 
 /// Longer than anything here takes; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the service does is said by the first byte of a request; its answer is the request.
 fn echo(
@@ -55,7 +55,7 @@ struct Running {
 
 async fn start(change: impl FnOnce(&mut Config)) -> Running {
     let mut config = Config {
-        shutdown_timeout_ms: 5_000,
+        shutdown_timeout_ms: 60_000,
         ..Config::default()
     };
     change(&mut config);
@@ -288,7 +288,7 @@ async fn requests_in_flight_are_limited() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_but_not_one_that_waits_for_an_answer() {
-    let running = start(|config| config.connections_max_idle_ms = 50).await;
+    let running = start(|config| config.connections_max_idle_ms = 300).await;
     let mut waiting = running.connect().await;
     waiting.write_all(&framed(b"wait here")).await.unwrap();
     running.begun(1).await;

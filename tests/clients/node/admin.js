@@ -3,7 +3,10 @@
 const { Kafka, logLevel, ConfigResourceTypes } = require('kafkajs');
 
 const [bootstrap, topic] = process.argv.slice(2);
-const kafka = new Kafka({ clientId: 'node', brokers: [bootstrap], logLevel: logLevel.NOTHING });
+// The defaults are short for a machine that does much else.
+const patience = { connectionTimeout: 60000, requestTimeout: 60000 };
+const timeout = 60000;
+const kafka = new Kafka({ clientId: 'node', brokers: [bootstrap], logLevel: logLevel.NOTHING, ...patience });
 const setting = 'max.message.bytes';
 const resource = { type: ConfigResourceTypes.TOPIC, name: topic };
 
@@ -17,13 +20,13 @@ async function main() {
     return answer.resources[0].configEntries[0].configValue;
   };
   const wanted = { topic, numPartitions: 2, replicationFactor: 1 };
-  await admin.createTopics({ topics: [{ ...wanted, configEntries: [{ name: setting, value: '2000' }] }] });
+  await admin.createTopics({ timeout, topics: [{ ...wanted, configEntries: [{ name: setting, value: '2000' }] }] });
   console.log('created', await partitions());
-  console.log('again refused', !(await admin.createTopics({ topics: [wanted] })));
+  console.log('again refused', !(await admin.createTopics({ timeout, topics: [wanted] })));
   console.log('config', await value());
   await admin.alterConfigs({ resources: [{ ...resource, configEntries: [{ name: setting, value: '3000' }] }] });
   console.log('altered', await value());
-  await admin.createPartitions({ topicPartitions: [{ topic, count: 4 }] });
+  await admin.createPartitions({ timeout, topicPartitions: [{ topic, count: 4 }] });
   console.log('grown', await partitions());
   console.log('brokers', (await admin.describeCluster()).brokers.length);
   const end = (await admin.fetchTopicOffsets(topic)).find(({ partition }) => partition === 3);
@@ -31,7 +34,7 @@ async function main() {
   await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '-1' }] });
   const begin = (await admin.fetchTopicOffsets(topic)).find(({ partition }) => partition === 0);
   console.log('begin', Number(begin.low));
-  await admin.deleteTopics({ topics: [topic] });
+  await admin.deleteTopics({ timeout, topics: [topic] });
   console.log('listed', (await admin.listTopics()).includes(topic));
   await admin.disconnect();
 }

@@ -4,7 +4,9 @@ const { writeSync } = require('fs');
 const { Kafka, logLevel } = require('kafkajs');
 
 const [bootstrap, topic, group] = process.argv.slice(2);
-const kafka = new Kafka({ clientId: 'node', brokers: [bootstrap], logLevel: logLevel.ERROR });
+// The defaults are short for a machine that does much else.
+const patience = { connectionTimeout: 60000, requestTimeout: 60000 };
+const kafka = new Kafka({ clientId: 'node', brokers: [bootstrap], logLevel: logLevel.ERROR, ...patience });
 
 async function main() {
   const consumer = kafka.consumer({ groupId: group, sessionTimeout: 6000, heartbeatInterval: 500 });

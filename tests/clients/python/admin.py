@@ -11,7 +11,9 @@ from kafka.errors import TopicAlreadyExistsError
 
 SETTING = "max.message.bytes"
 bootstrap, topic = sys.argv[1:]
-admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+# The default, two seconds, is short for a machine that does much else.
+patience = {"api_version_auto_timeout_ms": 60000}
+admin = KafkaAdminClient(bootstrap_servers=bootstrap, **patience)
 
 
 def partitions():
@@ -39,7 +41,7 @@ admin.create_partitions({topic: NewPartitions(4)})
 print("grown", partitions())
 print("brokers", len(admin.describe_cluster()["brokers"]))
 last, first = TopicPartition(topic, 3), TopicPartition(topic, 0)
-consumer = KafkaConsumer(bootstrap_servers=bootstrap)
+consumer = KafkaConsumer(bootstrap_servers=bootstrap, **patience)
 print("end", consumer.end_offsets([last])[last])
 admin.delete_records({first: -1})
 print("begin", consumer.beginning_offsets([first])[first])

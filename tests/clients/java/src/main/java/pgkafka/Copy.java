@@ -48,7 +48,7 @@ final class Copy {
     void run(int count) {
         openProducer();
         openConsumer();
-        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(90);
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(200);
         while (copied < count) {
             if (System.nanoTime() > deadline) {
                 throw new IllegalStateException("only " + copied + " records copied in time");

@@ -33,8 +33,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * crash NAME                     the member ends without a word to the group
  * pause NAME MILLIS              the member does not poll for that long
  * wait MILLIS                    nothing for a while
- * settle COUNT                   until that many partitions are owned and nothing changed for a second, at most 60 s
- * seen COUNT                     until that many different records were consumed, at most 60 s
+ * settle COUNT                   until that many partitions are owned and nothing changed for a second, at most 120 s
+ * seen COUNT                     until that many different records were consumed, at most 120 s
  * </pre>
  *
  * Standard output has a line for every event: "MILLIS NAME assigned|revoked|lost PARTITIONS", "MILLIS settled", and in the end
@@ -87,7 +87,7 @@ final class Members {
     }
 
     private void settle(int partitions) throws InterruptedException {
-        long deadline = System.nanoTime() + 60_000_000_000L;
+        long deadline = System.nanoTime() + 120_000_000_000L;
         while (System.nanoTime() < deadline) {
             int owned = members.values().stream().mapToInt(m -> m.owned.size()).sum();
             boolean even = members.values().stream().noneMatch(m -> m.owned.isEmpty() && partitions >= members.size());
@@ -101,7 +101,7 @@ final class Members {
     }
 
     private void seen(int count) throws InterruptedException {
-        long deadline = System.nanoTime() + 60_000_000_000L;
+        long deadline = System.nanoTime() + 120_000_000_000L;
         while (System.nanoTime() < deadline) {
             synchronized (records) {
                 if (records.size() >= count) {
