@@ -54,7 +54,7 @@ fn java_client() {
 }
 
 /// How long librdkafka's own requests may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const SETTING: &str = "max.message.bytes";
 
 /// What administrators do, by librdkafka.

@@ -23,7 +23,7 @@ pub(crate) struct Cluster {
 /// `broker.session.timeout.ms` where brokers are to be taken for dead, and where none is.
 pub(crate) const SHORT_SESSION: &str = "2000";
 pub(crate) const LONG_SESSION: &str = "30000";
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 impl Cluster {
     pub(crate) fn stopped(count: usize, session: &str) -> Self {
@@ -76,6 +76,19 @@ impl Cluster {
         }
     }
 
+    /// Makes a topic, of which all brokers know when this returns.
+    pub(crate) fn create_topic(&self, topic: &str, partitions: i32) -> Uuid {
+        let id = Connection::open(&self.brokers[0]).create_topic(topic, partitions);
+        for broker in &self.brokers {
+            wait_for("word of the topic", LIMIT, || {
+                let leaders = leaders(broker, topic);
+                let is_led = leaders.values().all(|leader| *leader > 0);
+                (is_led && leaders.len() == partitions as usize).then_some(())
+            });
+        }
+        id
+    }
+
     pub(crate) fn bootstrap(&self) -> String {
         let all: Vec<String> = self.brokers.iter().map(Broker::bootstrap).collect();
         all.join(",")
@@ -90,6 +103,7 @@ fn metadata(broker: &Broker, topics: &[&str]) -> (BTreeSet<i32>, BTreeMap<i32, i
     });
     let request = MetadataRequest {
         topics: Some(topics.collect()),
+        allow_auto_topic_creation: false,
         ..MetadataRequest::default()
     };
     let answer = Connection::open(broker).call(&request, 9);
@@ -251,13 +265,17 @@ fn a_stop_hands_over_before_it_ends() {
     load.progress(2_000);
     for broker in [1, 0] {
         cluster.brokers[broker].stop();
-        // Nobody waits for its session to end.
         let other = &cluster.brokers[1 - broker];
-        assert!(
-            leaders(other, &topic)
-                .values()
+        // Nobody waits for its session to end.
+        let session_ms = LONG_SESSION.parse::<u64>().unwrap();
+        let at_once = Duration::from_millis(session_ms * 2 / 3);
+        wait_for("the other to lead all", at_once, || {
+            let leaders = leaders(other, &topic);
+            let mut leaders = leaders.values();
+            leaders
                 .all(|leader| *leader == 2 - broker as i32)
-        );
+                .then_some(())
+        });
         load.progress(1_000);
         cluster.brokers[broker].start_again();
         cluster.wait_until_whole();
@@ -276,7 +294,7 @@ fn brokers_that_start_at_once_on_one_database() {
     }
     cluster.wait_until_whole();
     let topic = fresh_topic("migrated");
-    Connection::open(&cluster.brokers[0]).create_topic(&topic, 3);
+    cluster.create_topic(&topic, 3);
     let leaders: BTreeSet<i32> = leaders(&cluster.brokers[0], &topic).into_values().collect();
     assert_eq!(leaders, BTreeSet::from([1, 2, 3]));
 }

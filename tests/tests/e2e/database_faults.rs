@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use tests::fresh_topic;
 use tests::postgres::Postgres;
 use tests::proxy::Proxy;
+use tests::{fresh_topic, wait_for};
 
 use crate::brokers::{Cluster, LONG_SESSION};
 use crate::load::{Load, Random, number};
@@ -140,9 +140,13 @@ fn a_full_disk_is_waited_out() {
         harmed.load.count()
     );
     drop(hog);
-    // Without a place for its WAL the server may have ended.
-    if harmed.cluster.postgres.postmaster().is_none() {
-        harmed.cluster.postgres.start_again();
-    }
+    let goal = harmed.load.count() + 1;
+    wait_for("the load to go on", Duration::from_secs(120), || {
+        // Without a place for its WAL the server may have ended, or be about to.
+        if harmed.cluster.postgres.postmaster().is_none() {
+            harmed.cluster.postgres.start_again();
+        }
+        (harmed.load.count() >= goal).then_some(())
+    });
     harmed.check();
 }

@@ -153,7 +153,7 @@ fn chaos() {
 
 #[test]
 fn a_stop_drains_what_is_in_flight() {
-    let mut broker = Broker::start();
+    let mut broker = Broker::start_with(&["--shutdown-timeout-ms", "60000"]);
     let mut connection = Connection::open(&broker);
     let topic = fresh_topic("drained");
     connection.create_topic(&topic, 1);
@@ -170,7 +170,7 @@ fn a_stop_drains_what_is_in_flight() {
     assert_eq!(tests::wire::produced(&first)[0].base_offset, 0);
     broker.signal(Signal::INT);
     // every further answer is a success with the next offset, until the connection ends
-    let rest = tests::broker::read_until_closed(connection.stream(), Duration::from_secs(30));
+    let rest = tests::broker::read_until_closed(connection.stream(), Duration::from_secs(90));
     let mut rest = &rest.expect("the broker closes the connection")[..];
     let mut answered = 1;
     while !rest.is_empty() {

@@ -10,6 +10,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tests::librdkafka::{client, consume, consume_until, produce};
 use tests::{Broker, fresh_topic};
 
+/// Only a limit, for a machine that does much else.
+const LIMIT: Duration = Duration::from_secs(120);
+
 fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
     client(bootstrap, &[])
 }
@@ -139,7 +142,7 @@ fn a_batch_above_max_message_bytes_is_refused() {
         .partition(0)
         .payload(&value);
     producer.send(record).map_err(|(e, _)| e).unwrap();
-    rdkafka::producer::Producer::flush(&producer, Duration::from_secs(30)).unwrap();
+    rdkafka::producer::Producer::flush(&producer, LIMIT).unwrap();
     let failed = outcomes.failed.lock().unwrap().clone();
     assert_eq!(failed.len(), 1);
     assert_eq!(
@@ -180,22 +183,20 @@ fn admin_create_grow_and_delete() {
     );
     let watcher = consumer(&b, &[]);
     let partitions = || {
-        let metadata = watcher
-            .fetch_metadata(None, Duration::from_secs(10))
-            .unwrap();
+        let metadata = watcher.fetch_metadata(None, LIMIT).unwrap();
         metadata
             .topics()
             .iter()
             .find(|t| t.name() == topic)
             .map(|t| t.partitions().len())
     };
-    tests::wait_for("four partitions", Duration::from_secs(10), || {
+    tests::wait_for("four partitions", LIMIT, || {
         (partitions() == Some(4)).then_some(())
     });
 
     let removed = block_on(admin.delete_topics(&[&topic], &options)).unwrap();
     assert_eq!(removed, [Ok(topic.clone())]);
-    tests::wait_for("the end of the topic", Duration::from_secs(10), || {
+    tests::wait_for("the end of the topic", LIMIT, || {
         partitions().is_none().then_some(())
     });
     let again = block_on(admin.delete_topics(&[&topic], &options)).unwrap();
@@ -237,16 +238,14 @@ fn offsets_for_times() {
             .timestamp(base + i * 1_000);
         producer.send(record).map_err(|(e, _)| e).unwrap();
     }
-    rdkafka::producer::Producer::flush(&producer, Duration::from_secs(30)).unwrap();
+    rdkafka::producer::Producer::flush(&producer, LIMIT).unwrap();
     let consumer = consumer(&b, &[]);
     let offset_at = |time: i64| {
         let mut asked = TopicPartitionList::new();
         asked
             .add_partition_offset(&topic, 0, Offset::Offset(time))
             .unwrap();
-        let found = consumer
-            .offsets_for_times(asked, Duration::from_secs(10))
-            .unwrap();
+        let found = consumer.offsets_for_times(asked, LIMIT).unwrap();
         found.elements()[0].offset()
     };
     assert_eq!(offset_at(0), Offset::Offset(0));
@@ -260,12 +259,12 @@ fn a_waiting_consumer_gets_new_records_at_once() {
     let broker = Broker::shared();
     let (b, topic) = (broker.bootstrap(), fresh_topic("rd-tail"));
     produce(&b, &topic, 0, &[b"first"], &[]);
-    // A poll that waits up to 30 s for 1 byte must be woken by the append.
+    // A poll that waits up to a minute for 1 byte must be woken by the append.
     let waiting = consumer(
         &b,
         &[
-            ("fetch.wait.max.ms", "30000"),
-            ("socket.timeout.ms", "60000"),
+            ("fetch.wait.max.ms", "60000"),
+            ("socket.timeout.ms", "120000"),
         ],
     );
     assert_eq!(consume_until(&waiting, &topic, 0, 0, 1).len(), 1);
@@ -273,10 +272,10 @@ fn a_waiting_consumer_gets_new_records_at_once() {
     assert!(none.is_none());
     produce(&b, &topic, 0, &[b"second"], &[]);
     let started = std::time::Instant::now();
-    let second = waiting.poll(Duration::from_secs(20)).unwrap().unwrap();
+    let second = waiting.poll(LIMIT).unwrap().unwrap();
     assert_eq!(rdkafka::Message::payload(&second), Some(&b"second"[..]));
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(30),
         "it took {:?}",
         started.elapsed()
     );
@@ -293,7 +292,7 @@ fn fetch_beyond_the_end_is_out_of_range() {
         .add_partition_offset(&topic, 0, Offset::Offset(100))
         .unwrap();
     strict.assign(&assignment).unwrap();
-    let error = strict.poll(Duration::from_secs(20)).unwrap().err().unwrap();
+    let error = strict.poll(LIMIT).unwrap().err().unwrap();
     assert_eq!(
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::AutoOffsetReset),
@@ -319,7 +318,7 @@ fn many_partitions_at_once() {
             .payload(&value);
         producer.send(record).map_err(|(e, _)| e).unwrap();
     }
-    rdkafka::producer::Producer::flush(&producer, Duration::from_secs(60)).unwrap();
+    rdkafka::producer::Producer::flush(&producer, LIMIT).unwrap();
     assert_eq!(*outcomes.failed.lock().unwrap(), []);
     for partition in 0..12 {
         let read = consume(&b, &topic, partition);

@@ -9,7 +9,7 @@ use tests::broker::read_until_closed;
 use tests::wire::{Connection, frame};
 use tests::{Broker, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[track_caller]
 fn wait_for_line(broker: &Broker, parts: &[&str]) {

@@ -189,8 +189,11 @@ fn alter_configs_leaves_nothing_else() {
 
 #[test]
 fn every_setting_says_where_its_values_come_from() {
-    let (mut c, topic) = start("layers");
-    let resource = (TOPIC, topic.as_str());
+    // Of its own, as it changes settings of all topics.
+    let broker = Broker::start();
+    let mut c = Connection::open(&broker);
+    c.create_topic("layers", 1);
+    let resource = (TOPIC, "layers");
     let names = ["log.index.interval.bytes", "index.interval.bytes"];
     let at =
         |name: usize, value: &str, source| (names[name].to_owned(), Some(value.to_owned()), source);
@@ -226,8 +229,11 @@ fn every_setting_says_where_its_values_come_from() {
 
 #[test]
 fn times_have_settings_in_several_units() {
-    let (mut c, topic) = start("units");
-    let resource = (TOPIC, topic.as_str());
+    // Of its own, as it changes settings of all topics.
+    let broker = Broker::start();
+    let mut c = Connection::open(&broker);
+    c.create_topic("units", 1);
+    let resource = (TOPIC, "units");
     let told = describe(&mut c, resource, "segment.ms").unwrap();
     assert_eq!(
         (told.value.as_deref(), told.synonyms.len()),

@@ -1,6 +1,6 @@
 //! What settings do: each with a test that sees the effect, given by clients and by SQL, before records and between them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use protocol::ErrorCode;
 use protocol::compression::Compression;
@@ -10,15 +10,18 @@ use tests::admin::{BROKER, GROUP, TOPIC, set, unset, value};
 use tests::batch::NewBatch;
 use tests::postgres::Postgres;
 use tests::wire::{Connection, produce_request};
-use tests::{Broker, fresh_topic, wait_for};
+use tests::{Broker, Prompt, fresh_topic, wait_for};
 
 use crate::brokers::{Cluster, LONG_SESSION};
 
-/// Within this time a change by SQL must be in force.
+/// Within this time most changes by SQL must be in force.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Within this time a change must have come to another broker that is busy; only NOTIFY is that fast.
-const ELSEWHERE: Duration = Duration::from_secs(3);
+/// Within this time most changes must have come to another broker that is busy; only NOTIFY is that fast.
+const ELSEWHERE: Duration = Duration::from_secs(2);
+
+/// Only a limit, for a machine that does much else.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn start(stem: &str) -> (Connection, String) {
     let broker = Broker::shared();
@@ -250,7 +253,7 @@ fn connections_are_limited_from_the_next_on() {
     let mut c = Connection::open(&broker);
     set(&mut c, (BROKER, ""), "max.connections", "1");
     let mut refused = Connection::open(&broker);
-    let closed = tests::broker::read_until_closed(refused.stream(), Duration::from_secs(5));
+    let closed = tests::broker::read_until_closed(refused.stream(), LIMIT);
     assert_eq!(closed.as_deref(), Some(&[][..]));
     unset(&mut c, (BROKER, ""), "max.connections");
     let mut next = Connection::open(&broker);
@@ -264,13 +267,12 @@ fn settings_given_by_sql_are_in_force_within_a_second_and_after_a_restart() {
     let mut broker = Broker::start_with(&["--database-url", &url]);
     let mut c = Connection::open(&broker);
     c.create_topic("a", 1);
+    let mut prompt = Prompt::default();
     let mut soon = |sql: &str, resource: (i8, &str), setting: &str, expected: &str| {
         postgres.execute(sql);
-        let started = Instant::now();
-        wait_for("a change by SQL", SOON, || {
+        prompt.wait_for(sql, || {
             (value(&mut c, resource, setting).0 == expected).then_some(())
         });
-        assert!(started.elapsed() < SOON, "{sql}: {:?}", started.elapsed());
     };
     let topic = (TOPIC, "a");
     soon(
@@ -309,6 +311,7 @@ fn settings_given_by_sql_are_in_force_within_a_second_and_after_a_restart() {
         "retention.ms",
         "7000",
     );
+    prompt.assert_most_within(SOON);
     assert_eq!(
         produce(&mut c, "a", &of_bytes(2000)),
         ErrorCode::MessageTooLarge
@@ -326,7 +329,7 @@ fn settings_given_by_sql_are_in_force_within_a_second_and_after_a_restart() {
         ErrorCode::MessageTooLarge
     );
     postgres.execute("delete from kafka.topic_settings");
-    wait_for("a change by SQL", SOON, || {
+    wait_for("a change by SQL", LIMIT, || {
         (produce(&mut c, "a", &of_bytes(2000)) == ErrorCode::None).then_some(())
     });
 }
@@ -335,12 +338,11 @@ fn settings_given_by_sql_are_in_force_within_a_second_and_after_a_restart() {
 fn settings_given_to_one_broker_are_in_force_on_the_other() {
     let cluster = Cluster::start(2, LONG_SESSION);
     let [mut one, mut two] = [0, 1].map(|index| Connection::open(&cluster.brokers[index]));
-    one.create_topic("a", 4);
-    let mut took = Vec::new();
+    cluster.create_topic("a", 4);
+    let mut prompt = Prompt::default();
     let mut soon = |resource: (i8, &str), setting: &str, given: &str, shown: &str| {
         set(&mut one, resource, setting, given);
-        let started = Instant::now();
-        wait_for("a setting on the other broker", ELSEWHERE, || {
+        prompt.wait_for("a setting on the other broker", || {
             let topic = (TOPIC, "a");
             let place = if resource.0 == BROKER {
                 topic
@@ -349,7 +351,6 @@ fn settings_given_to_one_broker_are_in_force_on_the_other() {
             };
             (value(&mut two, place, shown).0 == given).then_some(())
         });
-        took.push(started.elapsed());
     };
     soon(
         (BROKER, ""),
@@ -361,7 +362,7 @@ fn settings_given_to_one_broker_are_in_force_on_the_other() {
     soon((TOPIC, "a"), "retention.bytes", "5000", "retention.bytes");
     let session = "consumer.session.timeout.ms";
     soon((GROUP, "g"), session, "46000", session);
-    println!("in force on the other broker after {took:?}");
+    prompt.assert_most_within(ELSEWHERE);
     // Whoever leads the partitions goes by them.
     for partition in 0..4 {
         let mut codes = [&mut one, &mut two].map(|c| {

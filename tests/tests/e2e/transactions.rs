@@ -31,7 +31,7 @@ use tests::wire::{Connection, Produced, fetch_request, fetched, produce_request,
 use tests::{Broker, fresh_topic, wait_for};
 
 pub(crate) const NONE: i16 = ErrorCode::None as i16;
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Bit of a batch that belongs to a transaction.
 const TRANSACTIONAL: i16 = 1 << 4;

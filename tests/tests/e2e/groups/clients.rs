@@ -5,8 +5,8 @@ use std::time::Duration;
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic, java::client, wait_for};
 
-use super::languages::stable;
-use super::{Report, broker, events, fill, filled};
+use super::restarts::committed;
+use super::{PARTITIONS, Report, broker, events, fill, filled};
 
 fn members(broker: &Broker, topic: &str, settings: &[&str], script: &str) -> Report {
     let (b, group) = (broker.bootstrap(), format!("group-of-{topic}"));
@@ -28,7 +28,7 @@ fn come_and_go(settings: &[&str]) -> Report {
             &settings,
             "start a\nsettle 32\nstart b\nsettle 32\nstart c\nstart d\nsettle 32\nleave b\nsettle 32\n\
              pause d 4500\nwait 5000\nsettle 32\ncrash c\nsettle 32\n\
-             start e\nstart f\nstart g\nstart h\nstart i\nstart j\nsettle 32\nwait 2000\nseen 1920\n",
+             start e\nstart f\nstart g\nstart h\nstart i\nstart j\nsettle 32\nwait 2000\nsettle 32\nwait 2000\nseen 1920\n",
         )
     });
     flow.assert_complete(60);
@@ -97,7 +97,7 @@ fn members_of_the_new_protocol_lose_only_what_moves() {
     let lost = report.events.iter();
     // In the end all leave, and the last one has all.
     let whole = lost
-        .filter(|(at, ..)| *at < report.settled())
+        .filter(|(at, ..)| *at < report.settled()[0])
         .filter(|(_, _, what, list)| what == "revoked" && list.len() == 32);
     assert_eq!(whole.count(), 0, "{}", events(&report.lines));
 }
@@ -110,12 +110,12 @@ fn topics_by_regular_expression() {
     let (b, pattern) = (broker.bootstrap(), format!("re2:{topic}.*"));
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Made while the member waits, which by then has seen that it is settled.
+            // Made when the member has consumed all of the first.
             let mut c = Connection::open(&broker);
-            wait_for("a member", Duration::from_secs(60), || {
-                (stable(&mut c, "by-pattern") == Some(1)).then_some(())
+            let all = (0..PARTITIONS).map(|partition| (partition, 2)).collect();
+            wait_for("a member", Duration::from_secs(120), || {
+                (committed(&mut c, "by-pattern") == all).then_some(())
             });
-            std::thread::sleep(Duration::from_secs(4));
             filled(&broker, &format!("{topic}-more"), 2);
         });
         let args = [
@@ -125,7 +125,7 @@ fn topics_by_regular_expression() {
             "by-pattern",
             "group.protocol=consumer",
         ];
-        let script = "start a\nsettle 32\nwait 3000\nsettle 64\nseen 128\n";
+        let script = "start a\nseen 64\nsettle 64\nseen 128\n";
         Report::read(client(&args, script.as_bytes()))
     });
     assert_eq!(

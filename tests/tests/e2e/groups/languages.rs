@@ -22,7 +22,7 @@ use tests::{Broker, fresh_topic, wait_for};
 use super::restarts::committed;
 use super::{PARTITIONS, broker};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A member in a process of its own; it is killed with this value.
 struct Member {
@@ -81,7 +81,7 @@ impl Drop for Member {
 }
 
 /// How many members a stable group has, of either type.
-pub(super) fn stable(connection: &mut Connection, group: &str) -> Option<usize> {
+fn stable(connection: &mut Connection, group: &str) -> Option<usize> {
     let request = ConsumerGroupDescribeRequest {
         group_ids: vec![group.into()],
         ..ConsumerGroupDescribeRequest::default()

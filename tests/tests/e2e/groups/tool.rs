@@ -169,7 +169,7 @@ fn shows_members_and_spares_groups_in_use() {
     ];
     let consumer: BaseConsumer = librdkafka::client(&tool.broker.bootstrap(), &settings);
     consumer.subscribe(&[&topic]).unwrap();
-    tests::wait_for("an assignment", std::time::Duration::from_secs(30), || {
+    tests::wait_for("an assignment", std::time::Duration::from_secs(120), || {
         let _ = consumer.poll(std::time::Duration::from_millis(50));
         (consumer.assignment().unwrap().count() == 32).then_some(())
     });

@@ -9,36 +9,45 @@ use tests::{Broker, wait_for};
 
 use super::restarts::{heartbeat, join, join_request};
 
-/// The quickest of a few: a busy machine may hold up some.
-fn quickest(run: impl FnMut(usize) -> Duration) -> Duration {
-    (0..3).map(run).min().unwrap()
+/// The first of a few that is quick enough, or the quickest: a busy machine may hold up some.
+pub(super) fn quickest(limit: Duration, run: impl FnMut(usize) -> Duration) -> Duration {
+    let mut took = Duration::MAX;
+    for each in (0..4).map(run) {
+        took = took.min(each);
+        if took < limit {
+            break;
+        }
+    }
+    took
 }
 
 #[test]
 fn one_member_of_an_idle_group_waits_for_the_initial_delay_and_no_longer() {
-    let [at_once, delayed] = [0, 2_000].map(|delay_ms| {
-        let delay = format!("--group-initial-rebalance-delay-ms={delay_ms}");
-        let broker = Broker::start_with(&[&delay]);
+    let [at_once, delayed] = [0, 4].map(|delay_s| {
+        let delay = Duration::from_secs(delay_s);
+        let setting = format!("--group-initial-rebalance-delay-ms={}", delay.as_millis());
+        let broker = Broker::start_with(&[&setting]);
         let mut connection = Connection::open(&broker);
-        quickest(|n| {
+        // Half of what a second delay would take.
+        let limit = delay + Duration::from_secs(2);
+        let took = quickest(limit, |n| {
             let started = Instant::now();
             join(&mut connection, &format!("idle-{n}"));
-            started.elapsed()
-        })
+            let took = started.elapsed();
+            assert!(took >= delay, "{took:?}");
+            took
+        });
+        assert!(took < limit, "{took:?} with a delay of {delay:?}");
+        took
     });
-    println!("joined after {at_once:?} without, {delayed:?} with a delay of 2 s");
-    let delay = Duration::from_secs(2);
-    assert!(
-        delayed >= delay && delayed < delay + Duration::from_secs(1) + 10 * at_once,
-        "{delayed:?}, without delay {at_once:?}"
-    );
-    assert!(at_once < delay, "{at_once:?}");
+    println!("joined after {at_once:?} without, {delayed:?} with a delay of 4 s");
 }
 
 #[test]
 fn a_rebalance_ends_with_the_last_join() {
     let broker = Broker::start_with(&["--group-initial-rebalance-delay-ms=0"]);
-    let took = quickest(|n| {
+    let limit = Duration::from_secs(3);
+    let took = quickest(limit, |n| {
         let group = format!("three-{n}");
         let mut connections: Vec<Connection> = (0..3).map(|_| Connection::open(&broker)).collect();
         let mut ids: Vec<String> = Vec::new();
@@ -56,7 +65,7 @@ fn a_rebalance_ends_with_the_last_join() {
             for (connection, id) in connections.iter_mut().zip(&ids[..generation - 1]) {
                 let present = i32::try_from(generation).unwrap() - 1;
                 let rebalance = protocol::ErrorCode::RebalanceInProgress.code();
-                wait_for("word of a rebalance", Duration::from_secs(30), || {
+                wait_for("word of a rebalance", Duration::from_secs(60), || {
                     (heartbeat(connection, &group, id, present) == rebalance).then_some(())
                 });
                 last = Instant::now();
@@ -75,5 +84,5 @@ fn a_rebalance_ends_with_the_last_join() {
         unreachable!("the third generation returns")
     });
     println!("three members rebalanced within {took:?} of the last join");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < limit, "{took:?}");
 }

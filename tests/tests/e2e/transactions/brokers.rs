@@ -1,7 +1,7 @@
 //! Transactions over several brokers: partitions, coordinators and groups are spread over all of them, and brokers go away or get and
 //! lose partitions while a transaction is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -71,7 +71,10 @@ impl World {
         wait_for("coordinators that stay", LIMIT, || {
             let before = owners();
             std::thread::sleep(Duration::from_secs(1));
-            (before == owners() && !before.contains(&"0".to_owned())).then_some(())
+            let all: BTreeSet<&String> = before.iter().collect();
+            let is_shared =
+                all.len() == self.cluster.brokers.len() && !all.contains(&"0".to_owned());
+            (before == owners() && is_shared).then_some(())
         });
     }
 
@@ -103,7 +106,7 @@ impl World {
 
     pub(super) fn topic(&self, stem: &str) -> String {
         let topic = fresh_topic(stem);
-        Connection::open(self.any()).create_topic(&topic, PARTITIONS);
+        self.cluster.create_topic(&topic, PARTITIONS);
         topic
     }
 

@@ -12,7 +12,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rustix::process::Signal;
 use tests::java::Running;
 use tests::librdkafka::{client, is_queue_full, producer};
-use tests::wire::Connection;
 use tests::{fresh_topic, wait_for};
 
 use super::brokers::committed;
@@ -66,7 +65,7 @@ impl Harmed {
         let random = Random::new();
         let cluster = Cluster::start(brokers, SHORT_SESSION);
         for topic in topics {
-            Connection::open(&cluster.brokers[0]).create_topic(topic, PARTITIONS);
+            cluster.create_topic(topic, PARTITIONS);
         }
         let wanted = number("CHAOS_ROUNDS");
         Self {

@@ -35,7 +35,7 @@ pub(super) enum Outcome {
 /// Producers that commit and abort until they are told to stop.
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
+    committed: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<BTreeMap<usize, Outcome>>>,
 }
 
@@ -120,9 +120,9 @@ fn aborted(producer: &BaseProducer) -> Option<Outcome> {
 impl Load {
     pub(super) fn start(bootstrap: &str, topic: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let done = Arc::new(AtomicUsize::new(0));
+        let committed = Arc::new(AtomicUsize::new(0));
         let threads = (0..PRODUCERS).map(|number| {
-            let (stop, done) = (stop.clone(), done.clone());
+            let (stop, committed) = (stop.clone(), committed.clone());
             let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
             std::thread::spawn(move || {
                 let id = format!("{topic}-{number}");
@@ -134,7 +134,8 @@ impl Load {
                     }
                     let outcome = transaction(&producer, &topic, number, i);
                     outcomes.insert(i, outcome.unwrap_or(Outcome::Aborted));
-                    done.fetch_add(1, Ordering::Relaxed);
+                    let is_committed = outcome == Some(Outcome::Committed);
+                    committed.fetch_add(usize::from(is_committed), Ordering::Relaxed);
                     if outcome.is_none_or(|outcome| outcome == Outcome::Unknown)
                         || producer.client().fatal_error().is_some()
                     {
@@ -148,15 +149,15 @@ impl Load {
         Self {
             threads: threads.collect(),
             stop,
-            done,
+            committed,
         }
     }
 
-    /// Waits until so many more transactions are over.
+    /// Waits until so many more transactions are committed.
     pub(super) fn progress(&self, transactions: usize) {
-        let goal = self.done.load(Ordering::Relaxed) + transactions;
+        let goal = self.committed.load(Ordering::Relaxed) + transactions;
         wait_for("transactions", Duration::from_secs(120), || {
-            (self.done.load(Ordering::Relaxed) >= goal).then_some(())
+            (self.committed.load(Ordering::Relaxed) >= goal).then_some(())
         });
     }
 

@@ -34,8 +34,8 @@ impl Asker {
         let group = fresh_topic("group");
         let mut request = JoinGroupRequest {
             group_id: group.clone().into(),
-            session_timeout_ms: 10_000,
-            rebalance_timeout_ms: if version == 0 { -1 } else { 10_000 },
+            session_timeout_ms: 60_000,
+            rebalance_timeout_ms: if version == 0 { -1 } else { 60_000 },
             protocol_type: "consumer".into(),
             protocols: vec![JoinGroupRequestProtocol {
                 name: "range".into(),
