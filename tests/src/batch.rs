@@ -58,6 +58,11 @@ impl NewBatch {
 
     /// The bytes, with a right CRC.
     pub fn bytes(&self) -> Vec<u8> {
+        self.around(&self.record_bytes())
+    }
+
+    /// The records alone.
+    pub fn record_bytes(&self) -> Vec<u8> {
         let mut records = Vec::new();
         for (i, record) in self.records.iter().enumerate() {
             write_record(
@@ -66,7 +71,7 @@ impl NewBatch {
                 record,
             );
         }
-        self.around(&records)
+        records
     }
 
     /// A batch with these bytes in the place of its records, with a right CRC.

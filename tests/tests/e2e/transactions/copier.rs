@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tests::librdkafka::{client, is_queue_full};
 use tests::wait_for;
 
-use super::restarts::{PATIENCE, initialised, insist};
+use super::restarts::{PATIENCE, abort, initialised, insist};
 
 /// Members of the group.
 const MEMBERS: usize = 2;
@@ -98,7 +98,7 @@ impl Copier {
                 continue;
             }
             let is_fatal = producer.client().fatal_error().is_some();
-            if is_fatal || !insist(|| producer.abort_transaction(PATIENCE)) {
+            if is_fatal || !abort(&producer) {
                 // Its successor ends what it has begun.
                 drop(producer);
                 producer = initialised(&self.bootstrap, &self.id);

@@ -114,7 +114,22 @@ fn transaction(producer: &BaseProducer, topic: &str, number: usize, i: usize) ->
 
 fn aborted(producer: &BaseProducer) -> Option<Outcome> {
     // If that fails it is not committed either, as nobody asked for it, and a new producer is due.
-    insist(|| producer.abort_transaction(PATIENCE)).then_some(Outcome::Aborted)
+    abort(producer).then_some(Outcome::Aborted)
+}
+
+/// Ends what a producer has begun, if it can. librdkafka waits until somebody hears of all records that it gives up.
+pub(super) fn abort(producer: &BaseProducer) -> bool {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                producer.poll(Duration::from_millis(10));
+            }
+        });
+        let is_aborted = insist(|| producer.abort_transaction(PATIENCE));
+        is_over.store(true, Ordering::Relaxed);
+        is_aborted
+    })
 }
 
 impl Load {
