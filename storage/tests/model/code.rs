@@ -251,8 +251,13 @@ const PLACES: [(&str, &[Place]); 19] = [
         &[
             (
                 "broker/src/lib.rs",
+                "fn after(",
+                &["Served::UntilExpelled", "After::JoinAnew"],
+            ),
+            (
+                "broker/src/lib.rs",
                 "fn serve_again(",
-                &["Served::UntilExpelled"],
+                &["serve(", "after(", "After::JoinAnew"],
             ),
             ("broker/src/lib.rs", "fn registration(", &["Uuid::new_v4()"]),
             (BROKERS, "fn register_broker(", &["REGISTER"]),
