@@ -2,7 +2,7 @@
 //! started again by the tests, and gone when they end, however they end.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -19,6 +19,8 @@ use crate::{wait_for, workspace};
 
 /// How long a broker may take to accept connections, with `initdb` on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// The smallest request: ApiVersions 0 without a client id.
+const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255];
 /// How long a broker may take to end after SIGTERM, with its PostgreSQL.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
 
@@ -111,20 +113,25 @@ impl Broker {
     /// Starts the broker on the data it left.
     ///
     /// # Panics
-    /// When it does not accept connections in time, or is running.
+    /// When it does not answer in time, or is running.
     pub fn start_again(&mut self) {
         self.spawn();
         self.wait_until_ready();
     }
 
-    /// Waits until the broker accepts connections.
+    /// Waits until the broker answers.
     ///
     /// # Panics
     /// When that takes too long, or the broker ends.
     pub fn wait_until_ready(&mut self) {
-        wait_for("the broker to accept connections", START_LIMIT, || {
+        // It listens before it serves.
+        wait_for("the broker to answer", START_LIMIT, || {
             self.assert_running();
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
+            let mut connection = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+            let patience = Some(Duration::from_secs(1));
+            connection.set_read_timeout(patience).ok()?;
+            connection.write_all(&API_VERSIONS).ok()?;
+            connection.read_exact(&mut [0; 4]).ok()
         });
     }
 
