@@ -190,6 +190,8 @@ fn a_stop_drains_what_is_in_flight() {
 fn a_database_of_a_newer_release_is_refused() {
     let postgres = Postgres::start();
     let mut broker = Broker::start_with(&["--database-url", &postgres.url()]);
+    // Connections are accepted before there is a schema.
+    assert!(broker.is_ready_or_ended());
     broker.stop();
     postgres.execute(
         "INSERT INTO kafka.schema_history (version, name, checksum) \
