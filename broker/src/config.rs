@@ -14,8 +14,10 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use protocol::compression::Compression;
 
@@ -154,6 +156,10 @@ pub struct Config {
     pub log_level: String,
 }
 
+/// Asked once, as the system reads files to tell.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -162,8 +168,7 @@ impl Default for Config {
                 port: 9092,
             },
             advertised_listeners: None,
-            num_network_threads: std::thread::available_parallelism()
-                .map_or(1, |cores| (cores.get() / 2).max(1)),
+            num_network_threads: (*CORES / 2).max(1),
             max_connections: 10_000,
             max_connections_per_ip: 10_000,
             connections_max_idle_ms: 600_000,
