@@ -17,6 +17,11 @@ use crate::{DatabaseConfig, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After this long without an acknowledgement from the other host a connection counts as lost.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How soon a connection on which nothing is sent is probed; a server that is gone without a word would be waited for for hours.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
+/// What the client library has where the URL does not say.
+const KEEPALIVES_IDLE_UNSET: Duration = Duration::from_secs(2 * 60 * 60);
 /// Statements a pooled connection keeps prepared; those of old segments would pile up otherwise.
 const STATEMENTS_MAX: usize = 256;
 
@@ -38,6 +43,12 @@ pub(crate) fn parse(config: &DatabaseConfig) -> Result<Config> {
     }
     if parsed.get_tcp_user_timeout().is_none() {
         parsed.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    if parsed.get_keepalives_idle() == KEEPALIVES_IDLE_UNSET {
+        parsed.keepalives_idle(KEEPALIVES_IDLE);
+    }
+    if parsed.get_keepalives_interval().is_none() {
+        parsed.keepalives_interval(KEEPALIVES_INTERVAL);
     }
     Ok(parsed)
 }
@@ -123,5 +134,25 @@ impl From<PoolError> for Error {
             PoolError::Closed => unavailable("the store is closed".to_owned()),
             other => Self::bug("connection pool", other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_gone_without_a_word_is_noticed_unless_the_url_says_otherwise() {
+        let idle = |url: &str| {
+            let parsed = parse(&DatabaseConfig::new(url)).unwrap();
+            let interval = parsed.get_keepalives_interval();
+            (
+                parsed.get_keepalives_idle().as_secs(),
+                interval.map(|i| i.as_secs()),
+            )
+        };
+        assert_eq!(idle("postgres://u@h/d"), (10, Some(5)));
+        let url = "postgres://u@h/d?keepalives_idle=60&keepalives_interval=7";
+        assert_eq!(idle(url), (60, Some(7)));
     }
 }
