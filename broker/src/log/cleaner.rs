@@ -56,12 +56,15 @@ fn has_ended_segment(partition: &Partition, sealed_to: Option<i64>) -> bool {
     let Some(boundary) = partition.appender().growth.boundary() else {
         return false;
     };
-    let youngest_ms = super::now_ms().saturating_sub(partition.settings().min_compaction_lag_ms);
-    boundary.end_offset
-        > sealed_to
-            .unwrap_or(0)
-            .max(partition.offsets().log_start_offset)
-        && boundary.max_timestamp_ms <= youngest_ms
+    let log_start_offset = partition.offsets().log_start_offset;
+    let lag_ms = partition.settings().min_compaction_lag_ms;
+    boundary.end_offset > sealed_to.unwrap_or(0).max(log_start_offset)
+        && is_old_enough(boundary.max_timestamp_ms, lag_ms, super::now_ms())
+}
+
+/// Without `min.compaction.lag.ms` no age is asked for: records may be of the future.
+fn is_old_enough(newest_ms: i64, min_compaction_lag_ms: i64, now_ms: i64) -> bool {
+    min_compaction_lag_ms <= 0 || newest_ms <= now_ms.saturating_sub(min_compaction_lag_ms)
 }
 
 /// A log that is worth it.
@@ -231,9 +234,10 @@ impl Cleaner {
             if stretch.end_offset > stable {
                 break;
             }
-            if is_dirty && settings.min_compaction_lag_ms > 0 {
+            let lag_ms = settings.min_compaction_lag_ms;
+            if is_dirty && lag_ms > 0 {
                 let (_, newest_ms) = self.times(partition.id(), stretch).await?;
-                if newest_ms > now_ms.saturating_sub(settings.min_compaction_lag_ms) {
+                if !is_old_enough(newest_ms, lag_ms, now_ms) {
                     break;
                 }
             }
@@ -513,6 +517,24 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_of_the_future_are_compacted_unless_an_age_is_asked_for() {
+        let now_ms = 1_000;
+        for (newest_ms, lag_ms, expected) in [
+            (5_000, 0, true),
+            (5_000, 1, false),
+            (1_000, 1, false),
+            (999, 1, true),
+            (-1, i64::MAX, false),
+        ] {
+            assert_eq!(
+                is_old_enough(newest_ms, lag_ms, now_ms),
+                expected,
+                "{newest_ms} with a lag of {lag_ms}"
+            );
+        }
+    }
 
     #[test]
     fn groups_are_neighbours_of_a_limited_size() {
