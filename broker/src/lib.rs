@@ -239,6 +239,9 @@ async fn serve(
     let (node_id, incarnation) = (me.node_id, me.incarnation);
     let heartbeat_every = Duration::from_millis(config.broker_heartbeat_interval_ms);
     let cluster = Cluster::join(store.clone(), me, heartbeat_every).await?;
+    // From now on, however long it takes to load the topics. It ends with this function.
+    let mut heart = JoinSet::new();
+    heart.spawn(cluster.clone().beat());
     let log = match Log::open(store.clone(), node_id, incarnation, log_config(&config)).await {
         Ok(log) => log,
         Err(storage::Error::Fenced { .. }) => return expelled(&cluster).await,
@@ -307,7 +310,6 @@ impl Joined {
         let groups = Groups::open(parts, &config, stopping.clone()).await?;
         cluster.begin(&groups).await?;
         let (ours, theirs) = (cluster.clone(), (catalog.clone(), groups.clone()));
-        tasks.spawn(ours.clone().beat());
         tasks.spawn(ours.run(theirs.0, theirs.1, leaving.clone()));
         tasks.spawn(groups.clone().expire_offsets(&config));
         let interval = Duration::from_millis(config.log_retention_check_interval_ms);
