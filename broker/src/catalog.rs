@@ -235,10 +235,11 @@ impl Catalog {
     }
 
     /// As [`Log::hand_over`]; what was handed back meanwhile is noticed when this returns.
-    pub(crate) async fn hand_over(&self, moves: Vec<(Arc<Partition>, i32)>) {
-        self.log.hand_over(moves).await;
+    pub(crate) async fn hand_over(&self, moves: Vec<(Arc<Partition>, i32)>) -> bool {
+        let is_done = self.log.hand_over(moves).await;
         self.is_stale.store(true, Ordering::Release);
         self.refresh().await;
+        is_done
     }
 
     /// Returns when the leaders of partitions, or the brokers of the cluster, may have changed since the last call.

@@ -149,13 +149,21 @@ impl Cluster {
             if lane_id == self.me.node_id {
                 continue;
             }
-            if let Some(takeover) = self.store.take_over_lane(lane_id).await? {
-                tracing::warn!(
+            match self.store.take_over_lane(lane_id).await {
+                Ok(None) => {}
+                Ok(Some(takeover)) => tracing::warn!(
                     broker = lane_id,
                     partitions = takeover.partitions,
                     brokers = ?takeover.lanes,
                     "took over from a broker that is gone"
-                );
+                ),
+                // Another broker that does the same, or somebody by SQL.
+                Err(error @ storage::Error::Conflict(_)) => tracing::warn!(
+                    broker = lane_id,
+                    %error,
+                    "cannot take over from a broker that is gone while its rows are locked, trying again"
+                ),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -253,8 +261,7 @@ impl Cluster {
         rounds.is_uneven |= !present.is_subset(&rounds.known);
         rounds.known = present;
         if rounds.is_uneven {
-            self.share_partitions(catalog).await?;
-            rounds.is_uneven = false;
+            rounds.is_uneven = !self.share_partitions(catalog).await?;
         }
         self.fulfil_wishes(catalog).await
     }
@@ -309,16 +316,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Hands partitions to brokers that lead fewer.
-    async fn share_partitions(&self, catalog: &Arc<Catalog>) -> Result<(), storage::Error> {
+    /// Hands partitions to brokers that lead fewer. False if that has to be tried again.
+    async fn share_partitions(&self, catalog: &Arc<Catalog>) -> Result<bool, storage::Error> {
         let loads = self.store.lane_loads().await?;
         let gifts = shares(&loads, self.me.node_id);
         let moves = pick(catalog, gifts, self.view().brokers.len());
-        if !moves.is_empty() {
-            tracing::info!(partitions = moves.len(), "handed to other brokers");
-            catalog.hand_over(moves).await;
-        }
-        Ok(())
+        Ok(moves.is_empty() || hand_over(catalog, moves).await)
     }
 
     async fn fulfil_wishes(&self, catalog: &Arc<Catalog>) -> Result<(), storage::Error> {
@@ -334,7 +337,7 @@ impl Cluster {
         });
         let moves: Vec<_> = moves.collect();
         if !moves.is_empty() {
-            catalog.hand_over(moves).await;
+            hand_over(catalog, moves).await;
         }
         Ok(())
     }
@@ -374,8 +377,7 @@ impl Cluster {
             }
         }
         if !moves.is_empty() {
-            tracing::info!(partitions = moves.len(), "handed to other brokers");
-            catalog.hand_over(moves).await;
+            hand_over(catalog, moves).await;
         }
         Ok(())
     }
@@ -396,6 +398,16 @@ impl Cluster {
             Err(_) => tracing::warn!("cannot be taken out of the cluster in time"),
         }
     }
+}
+
+/// False if it was not done.
+async fn hand_over(catalog: &Arc<Catalog>, moves: Vec<(Arc<Partition>, i32)>) -> bool {
+    let partitions = moves.len();
+    let is_done = catalog.hand_over(moves).await;
+    if is_done {
+        tracing::info!(partitions, "handed to other brokers");
+    }
+    is_done
 }
 
 fn led_partitions(catalog: &Catalog) -> HashMap<i32, Arc<Partition>> {

@@ -39,7 +39,10 @@ impl From<&storage::Error> for Failure {
             Error::Exists(_) => Self::of(ErrorCode::TopicAlreadyExists),
             Error::Fenced { .. } => Self::of(ErrorCode::NotLeaderOrFollower),
             Error::NotCoordinator => Self::of(ErrorCode::NotCoordinator),
-            Error::Locked | Error::Conflict(_) | Error::Unavailable { .. } => {
+            Error::Locked
+            | Error::LaneLocked { .. }
+            | Error::Conflict(_)
+            | Error::Unavailable { .. } => {
                 tracing::warn!(%error, "a request failed and may be tried again");
                 Self::new(
                     ErrorCode::KafkaStorageError,
@@ -59,7 +62,10 @@ pub(crate) fn coordinator_code(error: &storage::Error) -> ErrorCode {
     use storage::Error;
     match error {
         Error::Fenced { .. } | Error::NotCoordinator => ErrorCode::NotCoordinator,
-        Error::Locked | Error::Conflict(_) | Error::Unavailable { .. } => {
+        Error::Locked
+        | Error::LaneLocked { .. }
+        | Error::Conflict(_)
+        | Error::Unavailable { .. } => {
             tracing::warn!(%error, "a request to a group failed and may be tried again");
             ErrorCode::CoordinatorNotAvailable
         }

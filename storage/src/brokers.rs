@@ -130,6 +130,8 @@ const TELL: &str = "select pg_notify('kafka_topics', 'leaders')";
 /// Sessions carry the incarnation in their name, so that those of a broker that hangs let go of their locks.
 const END_SESSIONS: &str =
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1";
+/// Whatever is locked by SQL, whoever takes over has more to do than to wait for it.
+const TAKEOVER_PATIENCE: &str = "set local lock_timeout = 2000";
 const DEPOSE: &str = "insert into kafka.lanes as l (lane_id, epoch) values ($1, 1) \
      on conflict (lane_id) do update set epoch = l.epoch + 1, owner = null, node_id = null";
 const ORPHANED_SHARDS: &str = "update kafka.group_shards set owner = null, node_id = null, epoch = epoch + 1 where owner = $1";
@@ -236,10 +238,11 @@ impl Store {
         Ok(rows.iter().map(broker_row).collect())
     }
 
-    /// Lanes with partitions, or with a dead broker, that no living broker owns.
+    /// Lanes with partitions, with sealed segments or with a dead broker, that no living broker owns.
     pub async fn orphaned_lanes(&self) -> Result<Vec<i32>> {
         let orphaned = format!(
-            "select lane from (select distinct lane from kafka.topic_partitions) p \
+            "select lane from (select lane from kafka.topic_partitions \
+                     union select lane_id from kafka.segments where state = 'sealed') p \
                  where not exists (select from kafka.brokers b where b.node_id = p.lane and b.{ALIVE}) \
              union select node_id from kafka.brokers where not ({ALIVE}) order by 1"
         );
@@ -260,11 +263,13 @@ impl Store {
     /// Deposes the owner of a lane, if it is dead, and deals its partitions to the living. One transaction; of several
     /// brokers that try at once one succeeds. `None` if there was nothing to do: the owner lives, or nobody else does.
     ///
-    /// Waits for a flush of the owner that is under way; every later one is `Fenced`.
+    /// Waits for a flush of the owner that is under way; every later one is `Fenced`. `Conflict` if rows that it needs stay locked by
+    /// another session.
     pub async fn take_over_lane(&self, lane_id: i32) -> Result<Option<Takeover>> {
         // Sealing may take longer than a pooled connection allows a statement.
         let mut connection = pool::connect(&self.inner.connect).await?;
         let transaction = connection.client.transaction().await?;
+        transaction.batch_execute(TAKEOVER_PATIENCE).await?;
         let owner =
             format!("select incarnation, {ALIVE} from kafka.brokers where node_id = $1 for update");
         let owner = transaction.query_opt(&owner, &[&lane_id]).await?;

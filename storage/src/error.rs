@@ -38,6 +38,14 @@ pub enum Error {
     /// Another session holds a row that a change in a flush needs; nothing of the flush was stored.
     #[error("a row that a transaction in the flush needs is locked by another session")]
     Locked,
+    /// Another session holds the lane's row or its segment's table; nothing of the flush was stored.
+    #[error(
+        "the row of lane {lane_id} in kafka.lanes, or the table of its segment, is locked by another session of the database"
+    )]
+    LaneLocked {
+        /// The lane that nothing is appended to meanwhile.
+        lane_id: i32,
+    },
     /// Lost a race with another transaction; the same call may be tried again at once.
     #[error("conflict with another transaction: {0}")]
     Conflict(#[source] tokio_postgres::Error),

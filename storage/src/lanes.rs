@@ -99,6 +99,12 @@ impl LaneLease {
         }
     }
 
+    pub(crate) fn locked(&self) -> Error {
+        Error::LaneLocked {
+            lane_id: self.lane_id,
+        }
+    }
+
     /// Flushes committed in the lane as the database has it now; `Fenced` if the epoch is another.
     pub(crate) async fn committed_flushes(&self, client: &impl GenericClient) -> Result<i64> {
         match client.query_opt(STATE, &[&self.lane_id]).await? {

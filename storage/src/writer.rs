@@ -41,8 +41,8 @@ const FENCE: &str = "update kafka.lanes set flush_seq = flush_seq + 1, records =
 /// A session whose client is gone must not hold the lane's row for long.
 const LANE_SESSION: &str = "set idle_in_transaction_session_timeout = '10s'; set tcp_keepalives_idle = 10; \
      set tcp_keepalives_interval = 5; set tcp_keepalives_count = 2";
-/// With changes of transactions, whose rows anybody may have locked by SQL: all else in the lane is not to wait for long.
-const BEGIN_CHANGES: &str = "begin; set local lock_timeout = 1000";
+/// Any row may be locked by SQL: those who wait for a flush are to hear of it soon.
+const FLUSH_SESSION: &str = "set lock_timeout = 1000";
 const SELF: &str =
     "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()";
 /// A process number alone may have been used again.
@@ -219,7 +219,7 @@ impl LaneWriter {
 
     /// As [`LaneWriter::flush`], with changes of transactions in the same transaction of the database: all of it is stored, or
     /// nothing. `NotCoordinator` if one of them is by the right of a shard that is lost, or a marker that was not due, `Locked` if one
-    /// of its rows is locked by another session: nothing was stored, the caller is free.
+    /// of its rows is locked by another session, `LaneLocked` if the lane's is: nothing was stored, the caller is free.
     pub async fn flush_with(
         &mut self,
         runs: &[Run],
@@ -300,6 +300,10 @@ impl LaneWriter {
                 .map(|link| link.session.clone())
                 .or(self.former_session.take());
             match failure.error {
+                // In doubt it may be locked by the former session of this flush.
+                Error::Conflict(ref error) if !*in_doubt && Error::is_of_lock(error) => {
+                    return Err(self.lease.locked());
+                }
                 Error::Conflict(_) | Error::Unavailable { .. } => {}
                 // A server that comes back may refuse a login for a moment; give up at once only if nothing hangs on it.
                 Error::Setup(_) if *in_doubt => {}
@@ -447,6 +451,7 @@ impl Link {
     async fn open(connection: Connection, segment_id: i32) -> Result<Self> {
         let client = &connection.client;
         client.batch_execute(LANE_SESSION).await?;
+        client.batch_execute(FLUSH_SESSION).await?;
         let row = client.query_one(SELF, &[]).await?;
         let session = Session {
             pid: row.get(0),
@@ -521,12 +526,8 @@ impl Link {
             }
         };
         // Polled in order, so they are sent in order without waiting for each other.
-        let begin = match flush.changes.is_empty() {
-            true => "begin",
-            false => BEGIN_CHANGES,
-        };
         let (begun, fenced, changed, sink) = join4(
-            client.batch_execute(begin),
+            client.batch_execute("begin"),
             client.execute(
                 &self.fence,
                 &[

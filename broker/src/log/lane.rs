@@ -251,7 +251,7 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) struct Handover {
     pub(crate) moves: Vec<(Arc<Partition>, i32)>,
-    /// Answered when it is committed; dropped if the lane is lost.
+    /// Answered when it is committed; dropped if the lane is lost, or locked by SQL.
     pub(crate) done: oneshot::Sender<()>,
 }
 
@@ -312,6 +312,10 @@ impl Lane {
                     Err(error @ storage::Error::Fenced { .. }) => {
                         tracing::warn!(%error, "another broker has taken over");
                         return false;
+                    }
+                    Err(error @ storage::Error::LaneLocked { .. }) => {
+                        tracing::warn!(%error, "partitions are not handed over");
+                        return true;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "partitions are not handed over yet, trying again");
@@ -394,6 +398,10 @@ impl Lane {
                 Err(error @ storage::Error::Locked) => {
                     tracing::warn!(%error, "a flush is not committed");
                     return Flushed::Refused(EndError::Locked);
+                }
+                Err(error @ storage::Error::LaneLocked { .. }) => {
+                    tracing::warn!(%error, "a flush is not committed");
+                    return Flushed::Refused(EndError::Unavailable);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the flush is not committed yet, trying again");
@@ -500,6 +508,6 @@ enum Flushed {
     Committed,
     /// Another broker owns the lane.
     Fenced,
-    /// Another broker coordinates a transaction of it, or its rows are locked. Nothing is stored.
+    /// Another broker coordinates a transaction of it, or rows that it needs are locked. Nothing is stored.
     Refused(EndError),
 }

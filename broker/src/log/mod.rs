@@ -415,12 +415,10 @@ impl Log {
     }
 
     /// Gives partitions to other brokers, each to the one with the node id beside it. Those that this broker does not lead
-    /// are passed over. Returns when it is committed, or the lane is lost.
-    pub async fn hand_over(&self, moves: Vec<(Arc<Partition>, i32)>) {
+    /// are passed over. Returns when it is committed; false if the lane is lost, or locked by SQL.
+    pub async fn hand_over(&self, moves: Vec<(Arc<Partition>, i32)>) -> bool {
         let (done, is_done) = oneshot::channel();
-        if self.handovers.send(Handover { moves, done }).await.is_ok() {
-            let _ = is_done.await;
-        }
+        self.handovers.send(Handover { moves, done }).await.is_ok() && is_done.await.is_ok()
     }
 
     /// The topic was deleted: appends and reads of `partition` fail from now on.

@@ -9,12 +9,15 @@ use super::{
 use crate::segments::{self, OpenSegment, Weigh};
 use crate::{Error, Outcome, Result, brokers, pool};
 
+const FENCE_PATIENCE: &str = "set local lock_timeout = 1000";
+const SEAL_PATIENCE: &str = "set local lock_timeout = 0";
+
 impl LaneWriter {
     /// Binds partitions to other lanes, at the next leader epoch. `moves` are partitions with the lane of each; those that are
     /// not this lane's any more are passed over. Later flushes go to a new segment.
     ///
     /// To be called when no flush is in doubt. Errors as those of [`LaneWriter::flush`], and as there the same call is to be
-    /// made again after [`Outcome::Unknown`].
+    /// made again after [`Outcome::Unknown`]. `LaneLocked` too: nothing was moved.
     pub async fn hand_over(&mut self, moves: &[(i32, i32)], deadline: Instant) -> Result<()> {
         let mut backoff = BACKOFF_MIN;
         loop {
@@ -29,6 +32,12 @@ impl LaneWriter {
                     self.segment = OpenSegment::empty(segment_id);
                     self.current.send_replace(segment_id);
                     return Ok(());
+                }
+                // In doubt it may be locked by the former session of this handover.
+                Err(Error::Conflict(error))
+                    if !self.is_handing_over && Error::is_of_lock(&error) =>
+                {
+                    return Err(self.lease.locked());
                 }
                 Err(error @ (Error::Unavailable { .. } | Error::Conflict(_))) => error,
                 Err(error) => return Err(error),
@@ -55,6 +64,7 @@ impl LaneWriter {
             return self.made_by_handover(&connection.client).await;
         }
         let transaction = connection.client.transaction().await?;
+        transaction.batch_execute(FENCE_PATIENCE).await?;
         let fence = [
             &lease.lane_id as &(dyn tokio_postgres::types::ToSql + Sync),
             &lease.epoch,
@@ -69,6 +79,8 @@ impl LaneWriter {
             }
             return Err(lease.fenced());
         }
+        // What is sealed may have to wait for the keeper of the lane, which seals too.
+        transaction.batch_execute(SEAL_PATIENCE).await?;
         segments::seal_all(&transaction, lease.lane_id, Weigh::Later).await?;
         let segment_id = segments::fresh(&transaction, lease.lane_id).await?;
         brokers::move_partitions(&transaction, lease.lane_id, moves).await?;

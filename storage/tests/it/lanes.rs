@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use storage::Error;
+use storage::{Error, Registration, Store};
 use uuid::Uuid;
 
 use crate::fixture::{TestStore, read_all, run, soon, topic, writer};
@@ -97,7 +97,7 @@ async fn racing_owners_never_lose_or_double_a_flush() {
                             .await
                         {
                             Ok(()) => acknowledged.push(next),
-                            Err(Error::Fenced { .. }) => break,
+                            Err(Error::Fenced { .. } | Error::LaneLocked { .. }) => break,
                             Err(error) => panic!("flush {flush}: {error}"),
                         }
                         next += i64::from(records);
@@ -121,6 +121,100 @@ async fn racing_owners_never_lose_or_double_a_flush() {
         let stored: Vec<i64> = runs.iter().map(|run| run.base_offset).collect();
         assert_eq!(stored, acknowledged, "exactly what was acknowledged");
     }
+}
+
+/// Nothing is stored, and the caller is free.
+#[tokio::test]
+async fn what_somebody_locks_by_sql_is_waited_for_a_moment_only() {
+    let is_locked =
+        |result: &Result<(), Error>| matches!(result, Err(Error::LaneLocked { lane_id: 0 }));
+    for bytes in [10, 200_000] {
+        let test = TestStore::new().await;
+        let part = topic(&test.store, "t", 1).await.partitions[0].id;
+        let mut writer = writer(&test.store).await;
+        let first = run(part, 0, 1, bytes);
+        writer.flush(&[first], soon()).await.unwrap();
+        let somebody = test.sql().await;
+        let lane = "select from kafka.lanes for update";
+        for lock in [lane, "lock table kafka.log_1 in share mode"] {
+            somebody
+                .batch_execute(&format!("begin; {lock}"))
+                .await
+                .unwrap();
+            for _ in 0..2 {
+                let refused = writer.flush(&[run(part, 1, 1, bytes)], soon()).await;
+                assert!(is_locked(&refused), "{lock}: {refused:?}");
+            }
+            if lock == lane {
+                let refused = writer.hand_over(&[(part, 7)], soon()).await;
+                assert!(is_locked(&refused), "{refused:?}");
+            }
+            somebody.batch_execute("rollback").await.unwrap();
+        }
+        writer
+            .flush(&[run(part, 1, 2, bytes)], soon())
+            .await
+            .unwrap();
+        let ends = test.store.end_offsets(&[part]).await.unwrap();
+        assert_eq!(ends, [(part, 3)]);
+        assert_eq!(writer.lease().flush_seq, 2);
+    }
+}
+
+/// Registered brokers: one that lives, and one that has never sent a heartbeat in its short session.
+async fn brokers(store: &Store) {
+    for (node_id, session_timeout) in [(1, Duration::from_secs(3600)), (2, Duration::ZERO)] {
+        let broker = Registration {
+            node_id,
+            incarnation: Uuid::new_v4(),
+            host: "localhost".to_owned(),
+            port: 9092,
+            rack: None,
+            session_timeout,
+        };
+        store.register_broker(&broker).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn takeover_of_a_lane_that_somebody_locks_by_sql_is_put_off() {
+    let test = TestStore::new().await;
+    brokers(&test.store).await;
+    let sql = test.sql().await;
+    sql.batch_execute("insert into kafka.lanes (lane_id) values (2)")
+        .await
+        .unwrap();
+    for lock in ["kafka.lanes", "kafka.brokers"] {
+        sql.batch_execute(&format!("begin; select from {lock} for update"))
+            .await
+            .unwrap();
+        let error = test.store.take_over_lane(2).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict(_)), "{error:?}");
+        sql.batch_execute("rollback").await.unwrap();
+    }
+    assert_eq!(test.store.orphaned_lanes().await.unwrap(), [2]);
+    assert!(test.store.take_over_lane(2).await.unwrap().is_some());
+    assert!(test.store.orphaned_lanes().await.unwrap().is_empty());
+}
+
+/// As one that was written anew while another broker took over.
+#[tokio::test]
+async fn a_sealed_segment_in_a_lane_without_a_broker_gets_another_keeper() {
+    let test = TestStore::new().await;
+    brokers(&test.store).await;
+    let sql = test.sql().await;
+    test.store.take_over_lane(2).await.unwrap();
+    assert!(test.store.orphaned_lanes().await.unwrap().is_empty());
+    let late = "insert into kafka.segments (lane_id, state) values (2, 'sealed')";
+    sql.execute(late, &[]).await.unwrap();
+    assert_eq!(test.store.orphaned_lanes().await.unwrap(), [2]);
+    let takeover = test.store.take_over_lane(2).await.unwrap();
+    assert_eq!(takeover.unwrap().partitions, 0);
+    let lanes = "select lane_id from kafka.segments where state = 'sealed'";
+    let lanes = sql.query(lanes, &[]).await.unwrap();
+    let lanes: Vec<i32> = lanes.iter().map(|row| row.get(0)).collect();
+    assert_eq!(lanes, [1]);
+    assert!(test.store.orphaned_lanes().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -185,6 +185,40 @@ async fn flush_in_doubt_whose_coordinator_is_another_is_settled() {
     assert_eq!(wired.stored_bases().await, [0, 1]);
 }
 
+/// Whoever has the lane's row may be the former session of the flush: only its owner can tell that nothing was stored.
+#[tokio::test]
+async fn flush_in_doubt_whose_lane_is_locked_stays_in_doubt() {
+    for bytes in SIZES {
+        let mut wired = Wired::new().await;
+        let flush = [run(wired.part, 1, 1, bytes)];
+        wired.proxy.set(Wire::Hung);
+        let deadline = Instant::now() + Duration::from_millis(300);
+        let error = wired.writer.flush(&flush, deadline).await;
+        assert!(matches!(error, Err(Error::Unavailable { .. })), "{error:?}");
+        let somebody = wired.test.sql().await;
+        somebody
+            .batch_execute("begin; select from kafka.lanes for update")
+            .await
+            .unwrap();
+        wired.proxy.set(Wire::Whole);
+        let deadline = Instant::now() + Duration::from_secs(4);
+        let error = wired.writer.flush(&flush, deadline).await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Unavailable {
+                    outcome: Outcome::Unknown,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        somebody.batch_execute("rollback").await.unwrap();
+        wired.writer.flush(&flush, soon()).await.unwrap();
+        assert_eq!(wired.stored_bases().await, [0, 1]);
+    }
+}
+
 #[tokio::test]
 async fn dropped_flush_is_in_doubt_and_can_be_settled() {
     for bytes in SIZES {
