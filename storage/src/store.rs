@@ -7,12 +7,17 @@ use deadpool_postgres::{Object, Pool};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryMessage};
+use uuid::Uuid;
 
 use crate::{Error, Outcome, Result, migrate, pool};
 
 /// Oldest server that has everything used here, as `server_version_num`.
 const SERVER_VERSION_MIN: i32 = 140_000;
 const RETRY_EVERY: Duration = Duration::from_millis(200);
+/// How long a second session may take to come.
+const SECOND_SESSION_WAIT: Duration = Duration::from_secs(3);
+/// How often it is looked whether sessions are shared.
+const SESSION_CHECKS: usize = 3;
 
 /// How to reach the database, and the sizes that belong to it.
 #[derive(Debug, Clone)]
@@ -143,8 +148,9 @@ async fn prepare(connect: &tokio_postgres::Config, config: &DatabaseConfig) -> R
     const LIMIT: &str = "update kafka.cluster set max_partitions_per_topic = $1 \
          where max_partitions_per_topic <> $1";
     let mut connection = pool::connect(connect).await?;
-    check_server(&connection.client).await?;
+    // Before anything is prepared, which such a pooler may not know any more the next moment.
     check_session(connect, &connection.client).await?;
+    check_server(&connection.client).await?;
     migrate::migrate(&mut connection.client).await?;
     let client = &connection.client;
     client
@@ -156,26 +162,45 @@ async fn prepare(connect: &tokio_postgres::Config, config: &DatabaseConfig) -> R
 /// A pooler that gives each transaction another session, as pgbouncer does with `pool_mode=transaction`, takes away what
 /// sessions are set to, what they have prepared and what they listen to.
 async fn check_session(connect: &tokio_postgres::Config, client: &Client) -> Result<()> {
-    const MARK: &str = "set pg_kafka.session = 'marked'";
-    const READ: &str = "select current_setting('pg_kafka.session', true)";
-    client.batch_execute(MARK).await?;
-    // Takes the session that was used last, if sessions are shared.
-    let other = pool::connect(connect).await?;
-    other.client.batch_execute("begin").await?;
-    let read = client.simple_query(READ).await?;
-    other.client.batch_execute("rollback").await?;
-    let is_marked = read.iter().any(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0) == Some("marked"),
-        _ => false,
-    });
-    match is_marked {
-        true => Ok(()),
-        false => Err(Error::Setup(
+    match tokio::time::timeout(SECOND_SESSION_WAIT, keeps_session(connect, client)).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(Error::Setup(
             "the connection goes through a pooler that shares sessions between transactions (pgbouncer with pool_mode=transaction), \
              which pg_kafka cannot use: connect to PostgreSQL itself, or set pool_mode=session"
                 .to_owned(),
         )),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Error::unavailable(
+            Outcome::NotCommitted,
+            "no second session is given; a pooler must have one for each connection (pgbouncer with pool_mode=session \
+             and a default_pool_size that is large enough)",
+        )),
     }
+}
+
+/// Whether a connection has the same session again while another one has a transaction.
+async fn keeps_session(connect: &tokio_postgres::Config, client: &Client) -> Result<bool> {
+    const READ: &str = "select current_setting('pg_kafka.session', true)";
+    let other = pool::connect(connect).await?;
+    // Others may use the pooler at the same time.
+    for _ in 0..SESSION_CHECKS {
+        // Another each time, as sessions that are shared stay marked.
+        let mark = Uuid::new_v4().to_string();
+        let set = format!("set pg_kafka.session = '{mark}'");
+        client.batch_execute(&set).await?;
+        // Takes the session that was used last, if sessions are shared.
+        other.client.batch_execute("begin").await?;
+        let read = client.simple_query(READ).await?;
+        other.client.batch_execute("rollback").await?;
+        let is_marked = read.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some(&mark),
+            _ => false,
+        });
+        if !is_marked {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn check_server(client: &Client) -> Result<()> {

@@ -316,7 +316,7 @@ pub(crate) struct Guard {
 }
 
 const GUARD: &str = r#"cat > /dev/null
-[ ! -f "$1/broker.pid" ] || kill -9 "$(cat "$1/broker.pid")"
+for file in "$1"/*.pid; do [ ! -f "$file" ] || kill -9 "$(cat "$file")"; done
 find "$1" -name postmaster.pid | while read -r file; do
   pid=$(head -1 "$file"); kill -QUIT "$pid" && while kill -0 "$pid"; do sleep 0.05; done
 done

@@ -12,6 +12,7 @@ pub mod java;
 pub mod kafka;
 pub mod librdkafka;
 pub mod oracle;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod text;

@@ -155,6 +155,19 @@ impl Postgres {
         });
     }
 
+    /// Waits until the server takes statements; starts it when it has ended by itself.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_until_up(&self) {
+        crate::wait_for("PostgreSQL to be up", LIMIT, || {
+            if self.postmaster().is_none() {
+                self.start_again();
+            }
+            self.try_query("select 1").ok()
+        });
+    }
+
     /// A standby of this server that follows it by streaming.
     ///
     /// # Panics
@@ -253,20 +266,24 @@ impl Postgres {
     /// # Panics
     /// When one fails.
     pub fn query(&self, sql: &str) -> Vec<String> {
+        self.try_query(sql)
+            .unwrap_or_else(|e| panic!("{sql}: {e:?}"))
+    }
+
+    fn try_query(&self, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         runtime.expect("a runtime").block_on(async {
-            let connected = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await;
-            let (client, connection) = connected.expect("PostgreSQL accepts connections");
+            let (client, connection) =
+                tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await?;
             tokio::spawn(connection);
-            let messages = client.simple_query(sql).await;
-            let messages = messages.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+            let messages = client.simple_query(sql).await?;
             let rows = messages.iter().filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
                 _ => None,
             });
-            rows.collect()
+            Ok(rows.collect())
         })
     }
 }
@@ -329,7 +346,8 @@ impl Drop for Hog {
     }
 }
 
-fn directory() -> PathBuf {
+/// A temporary directory that any user may write in.
+pub(crate) fn directory() -> PathBuf {
     let dir = tempfile::Builder::new()
         .prefix("pg_kafka-test-pg-")
         .tempdir();
@@ -350,17 +368,20 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a path of plain characters")
 }
 
-/// Runs a server program, as the user `postgres` where we are root, whom PostgreSQL refuses.
+/// A command that runs as the user `postgres` where we are root, whom servers refuse.
+pub(crate) fn as_server(program: &Path) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    command.arg(program);
+    command
+}
+
+/// Runs a server program to its end.
 fn program(name: &str, dir: &Path, args: &[&str]) {
-    let program = find(name);
-    let mut command = if rustix::process::geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-        command.arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
+    let mut command = as_server(&find(name));
     let log = fs::File::create(dir.join(format!("{name}.out"))).expect("a log file");
     let status = command
         .args(args)

@@ -21,6 +21,7 @@ mod log_lines;
 mod malformed;
 mod many_partitions;
 mod operations;
+mod poolers;
 mod retention;
 mod settings;
 mod settings_in_force;
