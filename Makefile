@@ -25,12 +25,15 @@ test:
 	.ci/deps test
 	CARGO_INCREMENTAL=0 .ci/test --locked $(ARGS)
 
-# Kills broker and PostgreSQL at random under load, and checks that every acknowledged record is there once and in order,
+# Each fault of brokers and PostgreSQL in rounds at random moments under load; checks that every acknowledged record is there once and in order,
 # that no committed offset goes back, and that Kafka Streams, Java and librdkafka do what they do in transactions exactly once.
 chaos:
 	.ci/deps test
 	CHAOS_ROUNDS=$(ROUNDS) cargo test --locked -p tests --test e2e -- durability::chaos brokers::chaos \
-	  database_faults::faults_of_the_database_under_load groups::restarts::no_committed_offset_goes_back \
+	  brokers::kill_one_of_two_under_load brokers::kill_two_of_three_under_load \
+	  brokers::a_broker_that_pauses_is_replaced_and_comes_back brokers::a_stop_hands_over_before_it_ends \
+	  database_faults::faults_of_the_database_under_load database_faults::a_standby_is_promoted_under_load \
+	  database_faults::a_full_disk_is_waited_out groups::restarts::no_committed_offset_goes_back \
 	  groups::restarts::no_committed_offset_goes_back_with_a_second_broker \
 	  transactions::chaos::kafka_streams_counts_words_exactly_once transactions::chaos::java_copies_with_offsets_exactly_once \
 	  transactions::chaos::librdkafkas_transactions_are_whole_or_not_there \

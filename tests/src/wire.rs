@@ -130,6 +130,16 @@ impl Connection {
         })
     }
 
+    /// Asks over a connection of its own. An error where the broker does not accept or closes it, as one that has just been
+    /// taken for dead does.
+    pub fn ask<'a, R: Request<'a>>(
+        broker: &Broker,
+        request: &R,
+        version: i16,
+    ) -> std::io::Result<Answer> {
+        Self::try_to_port(broker.port(), LIMIT)?.try_call(request, version)
+    }
+
     /// The socket itself.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream

@@ -297,7 +297,11 @@ const PLACES: [(&str, &[Place]); 19] = [
     ),
     (
         "Crash",
-        &[("tests/tests/e2e/brokers.rs", "fn kill_one_of(", &["kill"])],
+        &[(
+            "tests/tests/e2e/brokers.rs",
+            "fn kill_all_but_one_of(",
+            &["kill"],
+        )],
     ),
 ];
 

@@ -12,7 +12,7 @@ use tests::wire::{Connection, fetch_request, produce_request};
 use tests::{Broker, fresh_topic, wait_for};
 use uuid::Uuid;
 
-use crate::load::{Load, PARTITIONS, Random, number};
+use crate::load::{Load, PARTITIONS, Random, rounds};
 
 /// Brokers of one cluster, with the node ids 1, 2, …
 pub(crate) struct Cluster {
@@ -23,6 +23,7 @@ pub(crate) struct Cluster {
 /// `broker.session.timeout.ms` where brokers are to be taken for dead, and where none is.
 pub(crate) const SHORT_SESSION: &str = "2000";
 pub(crate) const LONG_SESSION: &str = "30000";
+const LONG_SESSION_HALF: Duration = Duration::from_secs(15);
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 impl Cluster {
@@ -95,7 +96,7 @@ impl Cluster {
     }
 }
 
-/// What a broker says of the cluster: node ids, and the leaders of a topic's partitions.
+/// What a broker says of the cluster: node ids, and the leaders of a topic's partitions. Nothing while it is out of the cluster.
 fn metadata(broker: &Broker, topics: &[&str]) -> (BTreeSet<i32>, BTreeMap<i32, i32>) {
     let topics = topics.iter().map(|name| MetadataRequestTopic {
         name: Some((*name).into()),
@@ -106,7 +107,9 @@ fn metadata(broker: &Broker, topics: &[&str]) -> (BTreeSet<i32>, BTreeMap<i32, i
         allow_auto_topic_creation: false,
         ..MetadataRequest::default()
     };
-    let answer = Connection::open(broker).call(&request, 9);
+    let Ok(answer) = Connection::ask(broker, &request, 9) else {
+        return Default::default();
+    };
     let response: MetadataResponse<'_> = answer.read();
     let nodes = response.brokers.iter().map(|broker| broker.node_id);
     let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
@@ -201,60 +204,89 @@ fn told_leaders(
     [by_produce, (by_fetch.leader_id, nodes[0].port)]
 }
 
-/// Kills one of so many under load: clients go on by themselves.
-fn kill_one_of(count: usize) {
+/// Waits until one broker leads all partitions, and nobody else is in the cluster.
+pub(crate) fn wait_until_alone(broker: &Broker, node_id: i32, topic: &str) {
+    wait_for("those that are gone to be out of Metadata", LIMIT, || {
+        (nodes(broker) == BTreeSet::from([node_id])).then_some(())
+    });
+    wait_for("the one that is left to lead all", LIMIT, || {
+        let leaders = leaders(broker, topic);
+        let is_all = leaders.len() == PARTITIONS as usize;
+        (is_all && leaders.values().all(|leader| *leader == node_id)).then_some(())
+    });
+}
+
+/// Kills all brokers but one at once, under load and at random moments: clients go on by themselves.
+fn kill_all_but_one_of(count: usize) {
+    let mut random = Random::new();
     let mut cluster = Cluster::start(count, SHORT_SESSION);
-    let topic = fresh_topic("kill-one");
+    let topic = fresh_topic("killed");
     let load = Load::start(&cluster.bootstrap(), &topic);
-    load.progress(2_000);
-    let victim = count - 1;
-    cluster.brokers[victim].kill();
-    let id = i32::try_from(count).unwrap();
-    wait_for("the dead broker to be out of Metadata", LIMIT, || {
-        (!nodes(&cluster.brokers[0]).contains(&id)).then_some(())
-    });
-    wait_for("other leaders", LIMIT, || {
-        let leaders = leaders(&cluster.brokers[0], &topic);
-        (leaders.len() == PARTITIONS as usize
-            && leaders.values().all(|leader| *leader != id && *leader > 0))
-        .then_some(())
-    });
-    load.progress(2_000);
-    cluster.brokers[victim].start_again();
-    cluster.wait_until_whole();
-    load.progress(2_000);
+    let rounds = rounds(1);
+    for round in 1..=rounds {
+        load.progress(1_000 + random.below(1_000) as usize);
+        random.sleep(300);
+        let survivor = random.below(count as u64) as usize;
+        load.announce(
+            (round, rounds),
+            &format!("kill -9 of all but broker {}", survivor + 1),
+        );
+        let victims: Vec<usize> = (0..count).filter(|broker| *broker != survivor).collect();
+        for victim in &victims {
+            cluster.brokers[*victim].kill();
+        }
+        wait_until_alone(&cluster.brokers[survivor], survivor as i32 + 1, &topic);
+        load.progress(1_000);
+        for victim in &victims {
+            cluster.brokers[*victim].start_again();
+        }
+        cluster.wait_until_whole();
+    }
+    load.progress(1_000);
     load.check(&cluster.bootstrap(), &topic);
 }
 
 #[test]
 fn kill_one_of_two_under_load() {
-    kill_one_of(2);
+    kill_all_but_one_of(2);
+}
+
+#[test]
+fn kill_two_of_three_under_load() {
+    kill_all_but_one_of(3);
 }
 
 #[test]
 fn a_broker_that_pauses_is_replaced_and_comes_back() {
+    let mut random = Random::new();
     let cluster = Cluster::start(2, SHORT_SESSION);
     let topic = fresh_topic("paused");
     let load = Load::start(&cluster.bootstrap(), &topic);
-    load.progress(2_000);
-    cluster.brokers[1].signal(Signal::STOP);
-    wait_for("the paused broker to be out of Metadata", LIMIT, || {
-        (nodes(&cluster.brokers[0]).len() == 1).then_some(())
-    });
-    wait_for("the other to lead all", LIMIT, || {
-        let leaders = leaders(&cluster.brokers[0], &topic);
-        leaders.values().all(|leader| *leader == 1).then_some(())
-    });
-    load.progress(500);
-    cluster.brokers[1].signal(Signal::CONT);
-    cluster.wait_until_whole();
-    load.progress(2_000);
+    let rounds = rounds(1);
+    let mut pauses = [0; 2];
+    for round in 1..=rounds {
+        load.progress(1_000 + random.below(1_000) as usize);
+        random.sleep(300);
+        let paused = random.below(2) as usize;
+        let (broker, other) = (&cluster.brokers[paused], &cluster.brokers[1 - paused]);
+        load.announce((round, rounds), &format!("pause of broker {}", paused + 1));
+        broker.signal(Signal::STOP);
+        pauses[paused] += 1;
+        wait_until_alone(other, 2 - paused as i32, &topic);
+        load.progress(500);
+        broker.signal(Signal::CONT);
+        // By what the other says: the one that was paused may not know yet that it was out.
+        wait_for("the broker to be back", LIMIT, || {
+            (nodes(other).len() == 2).then_some(())
+        });
+        cluster.wait_until_whole();
+    }
+    load.progress(1_000);
     load.check(&cluster.bootstrap(), &topic);
-    assert!(
-        cluster.brokers[1]
-            .log()
-            .contains("joining the cluster anew")
-    );
+    for (broker, pauses) in cluster.brokers.iter().zip(pauses) {
+        let rejoined = broker.log().matches("joining the cluster anew").count();
+        assert!(rejoined >= pauses, "{rejoined} times after {pauses} pauses");
+    }
 }
 
 #[test]
@@ -262,25 +294,48 @@ fn a_stop_hands_over_before_it_ends() {
     let mut cluster = Cluster::start(2, LONG_SESSION);
     let topic = fresh_topic("handed-over");
     let load = Load::start(&cluster.bootstrap(), &topic);
-    load.progress(2_000);
-    for broker in [1, 0] {
-        cluster.brokers[broker].stop();
-        let other = &cluster.brokers[1 - broker];
-        // Nobody waits for its session to end.
-        let session_ms = LONG_SESSION.parse::<u64>().unwrap();
-        let at_once = Duration::from_millis(session_ms * 2 / 3);
-        wait_for("the other to lead all", at_once, || {
-            let leaders = leaders(other, &topic);
-            let mut leaders = leaders.values();
-            leaders
-                .all(|leader| *leader == 2 - broker as i32)
+    load.progress(1_000);
+    let rounds = rounds(1);
+    for round in 1..=rounds {
+        for stopped in [1, 0] {
+            load.announce((round, rounds), &format!("stop of broker {}", stopped + 1));
+            cluster.brokers[stopped].stop();
+            // Nobody waits for its session to end, which would take longer than this.
+            let other = &cluster.brokers[1 - stopped];
+            wait_for("the other to lead all", LONG_SESSION_HALF, || {
+                let leaders = leaders(other, &topic);
+                let id = 2 - stopped as i32;
+                (leaders.len() == PARTITIONS as usize
+                    && leaders.values().all(|leader| *leader == id))
                 .then_some(())
-        });
-        load.progress(1_000);
-        cluster.brokers[broker].start_again();
-        cluster.wait_until_whole();
+            });
+            load.progress(1_000);
+            cluster.brokers[stopped].start_again();
+            cluster.wait_until_whole();
+        }
     }
     load.check(&cluster.bootstrap(), &topic);
+}
+
+/// It tells that it lives however long it takes to load the topics, here as long as they are locked.
+#[test]
+fn a_broker_that_loads_for_longer_than_its_session_stays_in_the_cluster() {
+    let mut cluster = Cluster::stopped(2, "5000");
+    cluster.brokers[0].start_again();
+    wait_for("the first broker", LIMIT, || {
+        (nodes(&cluster.brokers[0]).len() == 1).then_some(())
+    });
+    let lock = "lock table kafka.topics in access exclusive mode";
+    let lock = cluster.postgres.begin(lock);
+    cluster.brokers[1].spawn();
+    let is_heard = "select 1 from kafka.brokers where node_id = 2 \
+         and heartbeat > started_at + session_timeout_ms * interval '1 ms'";
+    wait_for("heartbeats for longer than a session", LIMIT, || {
+        (!cluster.postgres.query(is_heard).is_empty()).then_some(())
+    });
+    drop(lock);
+    cluster.brokers[1].wait_until_ready();
+    cluster.wait_until_whole();
 }
 
 #[test]
@@ -327,7 +382,7 @@ enum Fault {
 /// Faults at random moments; `make chaos` has more rounds. `CHAOS_SEED` repeats a run's choices.
 #[test]
 fn chaos() {
-    let rounds = number("CHAOS_ROUNDS").unwrap_or(3);
+    let rounds = rounds(3);
     let mut random = Random::new();
     let mut cluster = Cluster::start(3, SHORT_SESSION);
     let topic = fresh_topic("chaos-of-three");
@@ -337,11 +392,8 @@ fn chaos() {
         std::thread::sleep(Duration::from_millis(random.below(300)));
         let victim = &mut cluster.brokers[random.below(3) as usize];
         let fault = [Fault::Kill, Fault::Pause, Fault::Stop][random.below(3) as usize];
-        println!(
-            "round {round} of {rounds}: {fault:?} of port {} after {} records",
-            victim.port(),
-            load.count()
-        );
+        let what = format!("{fault:?} of port {}", victim.port());
+        load.announce((round, rounds), &what);
         let away = Duration::from_millis(random.below(5_000));
         match fault {
             Fault::Pause => {

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use tests::batch::NewBatch;
 use tests::postgres::Postgres;
 use tests::proxy::Proxy;
+use tests::wire::Connection;
 use tests::{fresh_topic, wait_for};
 
-use crate::brokers::{Cluster, LONG_SESSION};
-use crate::load::{Load, Random, number};
+use crate::brokers::{Cluster, LIMIT, LONG_SESSION, leaders};
+use crate::load::{Load, Random, rounds};
 
 /// Two brokers whose way to the database may be harmed, under load.
 struct Harmed {
@@ -89,64 +91,105 @@ impl Fault {
     }
 }
 
-/// Each fault once, then some at random moments; `make chaos` has more of these. `CHAOS_SEED` repeats a run's choices.
+/// In each round each fault once, in an order at random; `make chaos` has more rounds. `CHAOS_SEED` repeats a run's choices.
 #[test]
 fn faults_of_the_database_under_load() {
-    let rounds = number("CHAOS_ROUNDS").unwrap_or(0);
     let mut random = Random::new();
     let harmed = Harmed::start(Postgres::start(), "database-faults");
-    let at_random = (0..rounds).map(|_| FAULTS[random.below(FAULTS.len() as u64) as usize]);
-    let all: Vec<Fault> = FAULTS.into_iter().chain(at_random).collect();
-    for (round, fault) in all.iter().enumerate() {
-        println!(
-            "round {round}: {fault:?} after {} records",
-            harmed.load.count()
-        );
-        fault.strike(&harmed, Duration::from_millis(random.below(3_000)));
-        harmed.load.progress(1 + random.below(1_000) as usize);
+    let rounds = rounds(1);
+    for round in 1..=rounds {
+        let mut faults = FAULTS.to_vec();
+        while !faults.is_empty() {
+            let fault = faults.swap_remove(random.below(faults.len() as u64) as usize);
+            random.sleep(300);
+            harmed.load.announce((round, rounds), &format!("{fault:?}"));
+            fault.strike(&harmed, Duration::from_millis(random.below(3_000)));
+            harmed.load.progress(1 + random.below(1_000) as usize);
+        }
     }
     harmed.check();
 }
 
+/// Each standby that is promoted gets a standby of its own.
 #[test]
 fn a_standby_is_promoted_under_load() {
-    let primary = Postgres::start();
-    let standby = primary.standby();
-    primary.wait_for_synchronous_standby();
-    let mut harmed = Harmed::start(primary, "promoted");
-    harmed.cluster.postgres.kill();
-    standby.promote();
-    harmed.proxy.lead_to(standby.port());
-    harmed.proxy.cut();
-    harmed.cluster.postgres = standby;
+    let mut random = Random::new();
+    let mut harmed = Harmed::start(Postgres::start(), "promoted");
+    let rounds = rounds(1);
+    for round in 1..=rounds {
+        let standby = harmed.cluster.postgres.standby();
+        harmed.cluster.postgres.wait_for_synchronous_standby();
+        harmed.load.progress(1 + random.below(1_000) as usize);
+        random.sleep(300);
+        harmed.load.announce((round, rounds), "promotion");
+        harmed.cluster.postgres.kill();
+        standby.promote();
+        harmed.proxy.lead_to(standby.port());
+        harmed.proxy.cut();
+        harmed.cluster.postgres = standby;
+        harmed.load.progress(500);
+    }
     harmed.check();
 }
+
+/// Of the disk that is filled: for the WAL and what the first round writes, and what each later one adds.
+const DISK_BYTES: u64 = 192 << 20;
+const DISK_BYTES_MORE: u64 = 16 << 20;
 
 /// Needs the right to mount: where it is missing the test says so.
 #[test]
 fn a_full_disk_is_waited_out() {
-    let Some(postgres) = Postgres::on_small_disk(192 << 20) else {
+    let rounds = rounds(1);
+    let size_bytes = DISK_BYTES + rounds.saturating_sub(1) * DISK_BYTES_MORE;
+    let Some(postgres) = Postgres::on_small_disk(size_bytes) else {
         println!("not run: this process may not mount a small disk");
         return;
     };
+    let mut random = Random::new();
     let harmed = Harmed::start(postgres, "full-disk");
-    let hog = harmed.cluster.postgres.fill_disk();
-    std::thread::sleep(Duration::from_secs(3));
-    let before = harmed.load.count();
-    std::thread::sleep(Duration::from_millis(500));
-    // What is not stored is not acknowledged: nothing moves, or what still fitted did.
-    println!(
-        "{before} records before, {} while the disk is full",
-        harmed.load.count()
-    );
-    drop(hog);
-    let goal = harmed.load.count() + 1;
-    wait_for("the load to go on", Duration::from_secs(120), || {
-        // Without a place for its WAL the server may have ended, or be about to.
-        if harmed.cluster.postgres.postmaster().is_none() {
-            harmed.cluster.postgres.start_again();
-        }
-        (harmed.load.count() >= goal).then_some(())
+    for round in 1..=rounds {
+        harmed.load.progress(1 + random.below(500) as usize);
+        harmed.load.announce((round, rounds), "full disk");
+        let hog = harmed.cluster.postgres.fill_disk();
+        // What is not stored is not acknowledged: nothing moves, or what still fits does.
+        std::thread::sleep(Duration::from_millis(1_000 + random.below(2_500)));
+        drop(hog);
+        let goal = harmed.load.count() + 1;
+        wait_for("the load to go on", LIMIT, || {
+            // Without a place for its WAL the server may have ended, or be about to.
+            harmed.cluster.postgres.wait_until_up();
+            (harmed.load.count() >= goal).then_some(())
+        });
+    }
+    harmed.check();
+}
+
+/// Who waits is told to try again, the log says why nothing is stored, and all goes on when the rows are free.
+#[test]
+fn lanes_that_somebody_locks_by_sql_are_waited_out() {
+    let harmed = Harmed::start(Postgres::start(), "locked");
+    let broker = &harmed.cluster.brokers[0];
+    let plain = fresh_topic("plain");
+    let mut connection = Connection::open(broker);
+    harmed.cluster.create_topic(&plain, 2);
+    let own = leaders(broker, &plain).into_iter().find(|(_, id)| *id == 1);
+    let (partition, _) = own.expect("one of two for each broker");
+    let batch = NewBatch::of(&["one"]).bytes();
+    let somebody = harmed
+        .cluster
+        .postgres
+        .begin("select from kafka.lanes for update");
+    for _ in 0..3 {
+        let refused = connection.produce(&plain, partition, &batch);
+        let again = protocol::ErrorCode::NotLeaderOrFollower as i16;
+        assert_eq!(refused.error, again, "which clients repeat");
+    }
+    let log = broker.log();
+    assert!(log.contains("kafka.lanes, or the table of its segment, is locked by another session"));
+    drop(somebody);
+    wait_for("an acknowledgement", LIMIT, || {
+        (connection.produce(&plain, partition, &batch).error == 0).then_some(())
     });
+    assert_eq!(connection.list_offset(&plain, partition, -1).1, 1);
     harmed.check();
 }

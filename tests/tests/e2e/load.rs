@@ -64,7 +64,7 @@ impl Load {
                             record = same;
                         }
                     }
-                    if i % 20 == 0 {
+                    if i % 5 == 0 {
                         std::thread::sleep(Duration::from_millis(2));
                     }
                 }
@@ -127,7 +127,24 @@ impl Load {
             acknowledged.len(),
             "no record that was not acknowledged, as none failed"
         );
+        eprintln!("{topic}: {found} acknowledged records, all there once and in order");
     }
+
+    /// Says what happens next, so that it shows how far a failed run came.
+    pub(crate) fn announce(&self, (round, rounds): (u64, u64), what: &str) {
+        let (test, records) = (test_name(), self.count());
+        eprintln!("{test}: round {round} of {rounds}: {what} after {records} records");
+    }
+}
+
+/// Rounds of a fault: so many in `make test`, more in `make chaos`.
+pub(crate) fn rounds(short: u64) -> u64 {
+    number("CHAOS_ROUNDS").unwrap_or(short)
+}
+
+fn test_name() -> String {
+    let thread = std::thread::current();
+    thread.name().unwrap_or_default().to_owned()
 }
 
 /// A number that the environment gives.
@@ -145,8 +162,13 @@ impl Random {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(1, |since| since.as_millis() as u64)
         });
-        eprintln!("CHAOS_SEED={seed}");
+        eprintln!("{}: CHAOS_SEED={seed}", test_name());
         Self(seed | 1)
+    }
+
+    /// Sleeps for less than so many milliseconds.
+    pub(crate) fn sleep(&mut self, limit_ms: u64) {
+        std::thread::sleep(Duration::from_millis(self.below(limit_ms)));
     }
 
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
