@@ -22,7 +22,7 @@ use std::sync::LazyLock;
 use protocol::compression::Compression;
 
 pub use groups::{Assignors, MigrationPolicy};
-pub(crate) use settings::{ValueKind, all as settings, find as setting};
+pub(crate) use settings::{Setting, ValueKind, all as settings, find as setting};
 pub use sources::{Command, ConfigError, load};
 
 /// Every setting of the broker, checked. `Config::default()` is what runs without any flag.
@@ -113,6 +113,10 @@ pub struct Config {
     pub group_consumer_max_heartbeat_interval_ms: i32,
     /// The least time between two assignments of a group, in milliseconds.
     pub group_consumer_assignment_interval_ms: i32,
+    /// The least that it may be, in one group too.
+    pub group_consumer_min_assignment_interval_ms: i32,
+    /// The largest.
+    pub group_consumer_max_assignment_interval_ms: i32,
     /// The most members of a group of the new protocol.
     pub group_consumer_max_size: i32,
     /// Assignors of the new protocol, the default first.
@@ -208,6 +212,8 @@ impl Default for Config {
             group_consumer_min_heartbeat_interval_ms: 5_000,
             group_consumer_max_heartbeat_interval_ms: 15_000,
             group_consumer_assignment_interval_ms: 1_000,
+            group_consumer_min_assignment_interval_ms: 0,
+            group_consumer_max_assignment_interval_ms: 15_000,
             group_consumer_max_size: i32::MAX,
             group_consumer_assignors: Assignors::default(),
             group_consumer_migration_policy: MigrationPolicy::Bidirectional,
@@ -260,22 +266,22 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         if self.queued_max_request_bytes < self.socket_request_max_bytes {
             return Err(ConfigError::Conflict(
-                "queued.max.request.bytes must be at least socket.request.max.bytes, else the largest request never fits",
+                "queued.max.request.bytes must be at least socket.request.max.bytes, else the largest request never fits".to_owned(),
             ));
         }
         if let Some(advertised) = &self.advertised_listeners
             && advertised.is_wildcard()
         {
             return Err(ConfigError::Conflict(
-                "advertised.listeners must name a host that clients can connect to",
+                "advertised.listeners must name a host that clients can connect to".to_owned(),
             ));
         }
         if self.num_partitions > self.max_partitions_per_topic {
             return Err(ConfigError::Conflict(
-                "num.partitions must not be above max.partitions.per.topic",
+                "num.partitions must not be above max.partitions.per.topic".to_owned(),
             ));
         }
-        self.check_spans()
+        self.check_spans().map_err(ConfigError::Conflict)
     }
 }
 

@@ -3,7 +3,7 @@
 create table kafka.setting_names (
     scope text not null check (scope in ('topic', 'broker', 'group')),
     name text not null,
-    type text not null check (type in ('boolean', 'string', 'int', 'long', 'double', 'list', 'password')),
+    type text not null check (type in ('boolean', 'string', 'int', 'short', 'long', 'double', 'list', 'password')),
     default_value text,
     least numeric,
     most numeric,
@@ -77,9 +77,9 @@ begin
         raise exception '% cannot be changed while brokers run', new.name using errcode = 'check_violation',
             hint = 'Give it to the broker when it starts.';
     end if;
-    if known.type in ('int', 'long', 'double') then
+    if known.type in ('int', 'short', 'long', 'double') then
         begin
-            number := case known.type when 'int' then word::int4::numeric when 'long' then word::int8::numeric
+            number := case known.type when 'int' then word::int4::numeric when 'short' then word::int2::numeric when 'long' then word::int8::numeric
                 else word::float8::numeric end;
         exception when others then
             raise exception '"%" is not a value for %: a number of type % is needed', new.value, new.name, known.type

@@ -45,7 +45,7 @@ pub struct SettingName {
     pub scope: &'static str,
     /// Name.
     pub name: &'static str,
-    /// `boolean`, `string`, `int`, `long`, `double`, `list` or `password`.
+    /// `boolean`, `string`, `int`, `short`, `long`, `double`, `list` or `password`.
     pub kind: &'static str,
     /// What holds where nobody gives a value.
     pub default_value: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Config, ConfigError};
+use super::Config;
 
 /// Names of assignors of the broker: at least one of `uniform` and `range`, none twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,39 +76,71 @@ impl FromStr for MigrationPolicy {
     }
 }
 
+/// Kinds of groups with settings that have a least and a largest value.
+const KINDS: [&str; 3] = ["consumer", "share", "streams"];
+
 impl Config {
-    /// Least values are not above the largest, and what lies between them does.
-    pub(super) fn check_spans(&self) -> Result<(), ConfigError> {
-        let session =
-            self.group_consumer_min_session_timeout_ms..=self.group_consumer_max_session_timeout_ms;
-        let heartbeat = self.group_consumer_min_heartbeat_interval_ms
-            ..=self.group_consumer_max_heartbeat_interval_ms;
-        let rules = [
-            (
-                self.group_min_session_timeout_ms <= self.group_max_session_timeout_ms,
-                "group.min.session.timeout.ms must not be above group.max.session.timeout.ms",
-            ),
-            (
-                session.contains(&self.group_consumer_session_timeout_ms),
-                "group.consumer.session.timeout.ms must lie between group.consumer.min.session.timeout.ms and group.consumer.max.session.timeout.ms",
-            ),
-            (
-                heartbeat.contains(&self.group_consumer_heartbeat_interval_ms),
-                "group.consumer.heartbeat.interval.ms must lie between group.consumer.min.heartbeat.interval.ms and group.consumer.max.heartbeat.interval.ms",
-            ),
-            (
-                self.broker_heartbeat_interval_ms < self.broker_session_timeout_ms,
-                "broker.heartbeat.interval.ms must be below broker.session.timeout.ms",
-            ),
-            (
-                self.group_consumer_heartbeat_interval_ms < self.group_consumer_session_timeout_ms,
-                "group.consumer.heartbeat.interval.ms must be below group.consumer.session.timeout.ms",
-            ),
-        ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, text)) => Err(ConfigError::Conflict(text)),
-            None => Ok(()),
+    /// Least values are not above the largest, and what lies between them does; in Kafka's words.
+    pub(crate) fn check_spans(&self) -> Result<(), String> {
+        for kind in KINDS {
+            let names = super::settings()
+                .filter_map(|setting| setting.name.strip_prefix(&*format!("group.{kind}.min.")));
+            for rest in names {
+                let [least, value, most] =
+                    ["min.", "", "max."].map(|limit| format!("group.{kind}.{limit}{rest}"));
+                self.in_order(&least, "greater than or equal to", &most)?;
+                self.in_order(&least, "greater than or equal to", &value)?;
+                self.in_order(&value, "less than or equal to", &most)?;
+            }
+            let [heartbeat, session] = ["heartbeat.interval.ms", "session.timeout.ms"]
+                .map(|rest| format!("group.{kind}.{rest}"));
+            self.in_order(&heartbeat, "less than", &session)?;
         }
+        for (least, most) in [
+            (
+                "group.streams.num.standby.replicas",
+                "group.streams.max.standby.replicas",
+            ),
+            (
+                "group.min.session.timeout.ms",
+                "group.max.session.timeout.ms",
+            ),
+        ] {
+            self.in_order(least, "less than or equal to", most)?;
+        }
+        self.in_order(
+            "broker.heartbeat.interval.ms",
+            "less than",
+            "broker.session.timeout.ms",
+        )?;
+        if self.has_protocol("classic") {
+            return Ok(());
+        }
+        Err("group.coordinator.rebalance.protocols must contain classic".to_owned())
+    }
+
+    /// Of two numbers the first is the smaller one, or as large as the other where the relation allows that. The larger one is said
+    /// to be "greater than or equal to" the smaller one.
+    fn in_order(&self, small: &str, relation: &str, large: &str) -> Result<(), String> {
+        let number = |name: &str| -> Option<i64> { super::setting(name)?.show(self).parse().ok() };
+        let (Some(least), Some(most)) = (number(small), number(large)) else {
+            return Ok(());
+        };
+        if least < most || (least == most && relation != "less than") {
+            return Ok(());
+        }
+        let (first, second) = match relation {
+            "greater than or equal to" => (large, small),
+            _ => (small, large),
+        };
+        Err(format!("{first} must be {relation} {second}"))
+    }
+
+    /// Whether groups may be of this protocol: `group.coordinator.rebalance.protocols`.
+    pub(crate) fn has_protocol(&self, protocol: &str) -> bool {
+        let name = "group.coordinator.rebalance.protocols";
+        let given = super::setting(name).map(|setting| setting.show(self));
+        given.is_some_and(|given| given.split(',').any(|word| word == protocol))
     }
 }
 
@@ -135,28 +167,55 @@ mod tests {
         let refused = |change: fn(&mut Config), text: &str| {
             let mut config = Config::default();
             change(&mut config);
-            let error = config.check_spans().unwrap_err().to_string();
-            assert!(error.starts_with(text), "{error}");
+            assert_eq!(config.check_spans(), Err(text.to_owned()));
         };
         Config::default().check_spans().unwrap();
         refused(
             |c| c.group_min_session_timeout_ms = 2_000_000,
-            "group.min.session",
+            "group.min.session.timeout.ms must be less than or equal to group.max.session.timeout.ms",
         );
         refused(
             |c| c.group_consumer_session_timeout_ms = 1,
-            "group.consumer.session",
+            "group.consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
         );
         refused(
-            |c| c.group_consumer_heartbeat_interval_ms = 1,
-            "group.consumer.heartbeat.interval.ms must lie",
+            |c| c.group_consumer_assignment_interval_ms = 15_001,
+            "group.consumer.assignment.interval.ms must be less than or equal to group.consumer.max.assignment.interval.ms",
+        );
+        refused(
+            |c| c.group_consumer_max_session_timeout_ms = 1,
+            "group.consumer.max.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
         );
         refused(
             |c| {
                 c.group_consumer_max_heartbeat_interval_ms = 50_000;
                 c.group_consumer_heartbeat_interval_ms = 45_000;
             },
-            "group.consumer.heartbeat.interval.ms must be below",
+            "group.consumer.heartbeat.interval.ms must be less than group.consumer.session.timeout.ms",
         );
+        let set = |config: &mut Config, name: &str, value: &str| {
+            super::super::setting(name)
+                .unwrap()
+                .set(config, value)
+                .unwrap();
+        };
+        let mut config = Config::default();
+        set(&mut config, "group.streams.num.standby.replicas", "3");
+        assert!(config.check_spans().is_err());
+        set(&mut config, "group.streams.max.standby.replicas", "3");
+        assert_eq!(config.check_spans(), Ok(()));
+        set(
+            &mut config,
+            "group.coordinator.rebalance.protocols",
+            "consumer",
+        );
+        assert!(config.check_spans().is_err());
+        set(
+            &mut config,
+            "group.coordinator.rebalance.protocols",
+            "classic",
+        );
+        assert_eq!(config.check_spans(), Ok(()));
+        assert!(config.has_protocol("classic") && !config.has_protocol("consumer"));
     }
 }

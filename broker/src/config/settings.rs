@@ -43,6 +43,7 @@ pub(crate) enum ValueKind {
     Boolean,
     String,
     Int,
+    Short,
     Long,
     Double,
     List,
@@ -302,7 +303,7 @@ macro_rules! setting {
 
 const NETWORK: &str = "Network";
 const TOPICS: &str = "Topics";
-const GROUPS: &str = "Consumer groups";
+pub(super) const GROUPS: &str = "Consumer groups";
 const READING: &str = "Reading";
 const DATABASE: &str = "Database";
 const PROCESS: &str = "Process";
@@ -385,7 +386,11 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(GROUPS, "group.consumer.max.heartbeat.interval.ms", group_consumer_max_heartbeat_interval_ms, "MS", at_least 1,
         "The largest value of group.consumer.heartbeat.interval.ms."),
     setting!(GROUPS, "group.consumer.assignment.interval.ms", group_consumer_assignment_interval_ms, "MS", at_least 0,
-        "The least time between two assignments of a group of the new protocol.").dynamic(),
+        "The least time between two assignments of a group of the new protocol, so that members that come together are dealt with together.").dynamic(),
+    setting!(GROUPS, "group.consumer.min.assignment.interval.ms", group_consumer_min_assignment_interval_ms, "MS", at_least 0,
+        "The least value of group.consumer.assignment.interval.ms; a smaller one counts as this."),
+    setting!(GROUPS, "group.consumer.max.assignment.interval.ms", group_consumer_max_assignment_interval_ms, "MS", at_least 0,
+        "The largest value of group.consumer.assignment.interval.ms; a larger one counts as this."),
     setting!(GROUPS, "group.consumer.max.size", group_consumer_max_size, "COUNT", at_least 1,
         "The most members of a group of the new protocol."),
     setting!(GROUPS, "group.consumer.assignors", group_consumer_assignors, "LIST",

@@ -71,7 +71,7 @@ pub enum ConfigError {
     },
     /// Two settings that do not go together.
     #[error("{0}")]
-    Conflict(&'static str),
+    Conflict(String),
 }
 
 /// Reads the configuration: `arguments` with the program's name first, and the environment variables that begin with

@@ -46,7 +46,11 @@ impl GroupConfig {
                 max_size: size(config.group_consumer_max_size),
                 assignors: config.group_consumer_assignors.0.clone(),
                 migration_policy: config.group_consumer_migration_policy,
-                assignment_interval_ms: millis(config.group_consumer_assignment_interval_ms),
+                assignment_interval_ms: millis(within(
+                    config.group_consumer_assignment_interval_ms,
+                    config.group_consumer_min_assignment_interval_ms,
+                    config.group_consumer_max_assignment_interval_ms,
+                )),
             },
         }
     }
@@ -60,7 +64,7 @@ impl GroupConfig {
         };
         let number = |name: &str, least: i32, most: i32| {
             let number: i32 = given.get(name)?.trim().parse().ok()?;
-            Some(number.max(least).min(most))
+            Some(within(number, least, most))
         };
         let millis = |value: i32| u64::try_from(value).unwrap_or(0);
         if let Some(ms) = number(
@@ -77,9 +81,18 @@ impl GroupConfig {
         ) {
             config.consumer.heartbeat_interval_ms = ms;
         }
-        if let Some(ms) = number("consumer.assignment.interval.ms", 0, i32::MAX) {
+        if let Some(ms) = number(
+            "consumer.assignment.interval.ms",
+            broker.group_consumer_min_assignment_interval_ms,
+            broker.group_consumer_max_assignment_interval_ms,
+        ) {
             config.consumer.assignment_interval_ms = millis(ms);
         }
         config
     }
+}
+
+/// The value, or the limit that it is beyond.
+fn within(value: i32, least: i32, most: i32) -> i32 {
+    value.max(least).min(most)
 }

@@ -10,6 +10,7 @@ mod classic_members;
 mod convert;
 mod heartbeat;
 mod pattern;
+mod re2j;
 mod reconcile;
 mod stored;
 mod target;

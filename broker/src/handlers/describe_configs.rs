@@ -244,6 +244,7 @@ fn config_type(kind: ValueKind) -> i8 {
         ValueKind::Boolean => 1,
         ValueKind::String => 2,
         ValueKind::Int => 3,
+        ValueKind::Short => 4,
         ValueKind::Long => 5,
         ValueKind::Double => 6,
         ValueKind::List => 7,

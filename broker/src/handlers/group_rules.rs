@@ -36,10 +36,10 @@ pub(super) fn client(request: &Request) -> Client {
     }
 }
 
-/// Whether there is a new protocol of groups: `group.version` is not 0.
+/// Whether there is a new protocol of groups: `group.version` is not 0, and `group.coordinator.rebalance.protocols` has it.
 pub(super) fn has_new_protocol(request: &Request) -> bool {
     let snapshot = request.context().settings.snapshot();
-    snapshot.features.of(features::GROUPS) > 0
+    snapshot.features.of(features::GROUPS) > 0 && snapshot.config.has_protocol("consumer")
 }
 
 /// An id that a group may have. An empty one has no members, only offsets.

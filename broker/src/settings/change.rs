@@ -126,10 +126,21 @@ impl Resource {
                 // Kafka's code for a broker's bad value is another than for a topic's.
                 Some(setting) => setting
                     .check(value)
+                    .and_then(|()| match name.starts_with("group.") {
+                        true => check_limits(setting, value, snapshot),
+                        false => Ok(()),
+                    })
                     .map_err(|text| Failure::new(ErrorCode::InvalidRequest, text)),
             },
         }
     }
+}
+
+/// Whether a setting of groups would lie between its limits.
+fn check_limits(setting: &config::Setting, value: &str, snapshot: &Snapshot) -> Result<(), String> {
+    let mut config = snapshot.config.clone();
+    setting.set(&mut config, value)?;
+    config.check_spans()
 }
 
 /// What is to be done with one setting.

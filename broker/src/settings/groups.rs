@@ -17,14 +17,14 @@ pub(crate) struct GroupSetting {
     pub(crate) documentation: &'static str,
 }
 
-/// The limits of a value; the numbers hold where the broker has no setting of that name.
+/// The limits of a value, which the broker's settings are.
 #[derive(Debug, Clone, Copy)]
 enum Range {
     Any,
     /// `group.<kind>.min.<name>` to `group.<kind>.max.<name>`, both included.
-    Between(i32, i32),
+    Between,
     /// At most the broker's setting of this name.
-    AtMost(&'static str, i32),
+    AtMost(&'static str),
 }
 
 const fn row(
@@ -46,47 +46,47 @@ const fn row(
 /// By name.
 #[rustfmt::skip] // a table: one row a setting; name, kind, default, range, what it is for
 pub(crate) static GROUP_SETTINGS: &[GroupSetting] = &[
-    row("consumer.assignment.interval.ms", Kind::int(0), "1000", Range::Between(0, 15_000),
+    row("consumer.assignment.interval.ms", Kind::int(0), "1000", Range::Between,
         "The least time between two computations of the group's assignment."),
-    row("consumer.heartbeat.interval.ms", Kind::int(1), "5000", Range::Between(5_000, 15_000),
+    row("consumer.heartbeat.interval.ms", Kind::int(1), "5000", Range::Between,
         "How often members of a consumer group are to report."),
-    row("consumer.session.timeout.ms", Kind::int(1), "45000", Range::Between(45_000, 60_000),
+    row("consumer.session.timeout.ms", Kind::int(1), "45000", Range::Between,
         "After how long a silent member has left a consumer group."),
     row("errors.deadletterqueue.copy.record.enable", Kind::Boolean, "false", Range::Any,
         "Whether the dead letter queue gets keys and values of the records that could not be processed."),
     row("errors.deadletterqueue.topic.name", Kind::Text, "", Range::Any,
         "The topic for records that the share group could not process; empty for none."),
-    row("share.assignment.interval.ms", Kind::int(0), "1000", Range::Between(0, 15_000),
+    row("share.assignment.interval.ms", Kind::int(0), "1000", Range::Between,
         "The least time between two computations of the share group's assignment."),
     row("share.auto.offset.reset", Kind::OffsetReset, "latest", Range::Any,
         "Where a new share group begins: earliest, latest or by_duration:PnDTnHnMn.nS before now."),
-    row("share.delivery.count.limit", Kind::int(2), "5", Range::Between(2, 10),
+    row("share.delivery.count.limit", Kind::int(2), "5", Range::Between,
         "How often a record is delivered before it is given up."),
-    row("share.heartbeat.interval.ms", Kind::int(1), "5000", Range::Between(5_000, 15_000),
+    row("share.heartbeat.interval.ms", Kind::int(1), "5000", Range::Between,
         "How often members of a share group are to report."),
     row("share.isolation.level", Kind::Word(&["read_committed", "read_uncommitted"]), "read_uncommitted", Range::Any,
         "Whether the share group sees records of open and aborted transactions."),
-    row("share.partition.max.record.locks", Kind::int(100), "2000", Range::Between(100, 4_000),
+    row("share.partition.max.record.locks", Kind::int(100), "2000", Range::Between,
         "The most records of a partition that members may hold at once."),
-    row("share.record.lock.duration.ms", Kind::int(1_000), "30000", Range::Between(15_000, 60_000),
+    row("share.record.lock.duration.ms", Kind::int(1_000), "30000", Range::Between,
         "How long a member may hold a record before others get it."),
     row("share.renew.acknowledge.enable", Kind::Boolean, "true", Range::Any,
         "Whether members may prolong their hold on records."),
-    row("share.session.timeout.ms", Kind::int(1), "45000", Range::Between(45_000, 60_000),
+    row("share.session.timeout.ms", Kind::int(1), "45000", Range::Between,
         "After how long a silent member has left a share group."),
-    row("streams.assignment.interval.ms", Kind::int(0), "1000", Range::Between(0, 15_000),
+    row("streams.assignment.interval.ms", Kind::int(0), "1000", Range::Between,
         "The least time between two computations of the streams group's assignment."),
     row("streams.assignor.name", Kind::Word(&["sticky"]), "sticky", Range::Any,
         "How tasks are dealt to the members of a streams group."),
-    row("streams.heartbeat.interval.ms", Kind::int(1), "5000", Range::Between(5_000, 15_000),
+    row("streams.heartbeat.interval.ms", Kind::int(1), "5000", Range::Between,
         "How often members of a streams group are to report."),
     row("streams.initial.rebalance.delay.ms", Kind::int(0), "3000", Range::Any,
         "How long an empty streams group waits for more members before it assigns tasks."),
-    row("streams.num.standby.replicas", Kind::int(0), "0", Range::AtMost("group.streams.max.standby.replicas", 2),
+    row("streams.num.standby.replicas", Kind::int(0), "0", Range::AtMost("group.streams.max.standby.replicas"),
         "How many copies of each state store are kept on other members."),
     row("streams.rack.aware.assignment.tags", Kind::List, "", Range::Any,
         "Tags of members over which copies of state stores are spread."),
-    row("streams.session.timeout.ms", Kind::int(1), "45000", Range::Between(45_000, 60_000),
+    row("streams.session.timeout.ms", Kind::int(1), "45000", Range::Between,
         "After how long a silent member has left a streams group."),
 ];
 
@@ -130,20 +130,20 @@ impl GroupSetting {
     /// Whether `value` will do; the error is Kafka's text.
     pub(crate) fn check(&self, value: &str, snapshot: &Snapshot) -> Result<(), String> {
         self.kind.check(self.name, value)?;
-        let limit = |name: &str, default: i32| {
+        let limit = |name: &str| {
             let set = snapshot.broker_value(name);
-            set.and_then(|text| text.parse().ok()).unwrap_or(default)
+            set.and_then(|text| text.parse::<i32>().ok())
         };
         let number: i32 = match self.range {
             Range::Any => return Ok(()),
-            Range::Between(..) | Range::AtMost(..) => value.trim().parse().unwrap_or(i32::MIN),
+            Range::Between | Range::AtMost(_) => value.trim().parse().unwrap_or(i32::MIN),
         };
         match self.range {
             Range::Any => Ok(()),
-            Range::Between(least, most) => {
+            Range::Between => {
                 let (group, rest) = self.name.split_once('.').unwrap_or_default();
-                let least = limit(&format!("group.{group}.min.{rest}"), least);
-                let most = limit(&format!("group.{group}.max.{rest}"), most);
+                let least = limit(&format!("group.{group}.min.{rest}")).unwrap_or(i32::MIN);
+                let most = limit(&format!("group.{group}.max.{rest}")).unwrap_or(i32::MAX);
                 if (least..=most).contains(&number) {
                     return Ok(());
                 }
@@ -152,7 +152,7 @@ impl GroupSetting {
                     self.name
                 ))
             }
-            Range::AtMost(name, most) => match limit(name, most) {
+            Range::AtMost(name) => match limit(name).unwrap_or(i32::MAX) {
                 most if number <= most => Ok(()),
                 most => Err(format!(
                     "{} must be less than or equal to {most}",
@@ -166,7 +166,7 @@ impl GroupSetting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{self, Config};
 
     #[test]
     fn every_default_is_a_valid_value_and_names_are_in_order() {
@@ -177,6 +177,37 @@ mod tests {
         }
         let names: Vec<_> = GROUP_SETTINGS.iter().map(|setting| setting.name).collect();
         assert!(names.is_sorted());
+    }
+
+    #[test]
+    fn limits_are_settings_of_the_broker() {
+        let mut config = Config {
+            group_consumer_max_assignment_interval_ms: 20_000,
+            ..Config::default()
+        };
+        let longer = config::setting("group.share.max.heartbeat.interval.ms").unwrap();
+        longer.set(&mut config, "20000").unwrap();
+        for setting in GROUP_SETTINGS {
+            if matches!(setting.range, Range::Between) {
+                let (group, rest) = setting.name.split_once('.').unwrap();
+                for limit in ["min", "max"] {
+                    let name = format!("group.{group}.{limit}.{rest}");
+                    assert!(config::setting(&name).is_some(), "{name}");
+                }
+            }
+        }
+        let check = |name: &str, config: &Config| {
+            let setting = GroupSetting::find(name).unwrap();
+            setting.check("20000", &Snapshot::of(config))
+        };
+        for name in [
+            "consumer.assignment.interval.ms",
+            "share.heartbeat.interval.ms",
+        ] {
+            assert_eq!(check(name, &config), Ok(()));
+            let text = check(name, &Config::default()).unwrap_err();
+            assert!(text.ends_with(" to 15000 inclusive."), "{text}");
+        }
     }
 
     #[test]

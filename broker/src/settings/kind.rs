@@ -12,6 +12,9 @@ pub(crate) enum Kind {
     },
     /// From the first to the second, both included, or the third.
     Level(i32, i32, i32),
+    Short {
+        least: i16,
+    },
     Long {
         least: i64,
     },
@@ -47,6 +50,7 @@ impl Kind {
     pub(crate) fn value_kind(self) -> ValueKind {
         match self {
             Self::Int { .. } | Self::Level(..) => ValueKind::Int,
+            Self::Short { .. } => ValueKind::Short,
             Self::Long { .. } => ValueKind::Long,
             Self::Ratio | Self::Double => ValueKind::Double,
             Self::Boolean => ValueKind::Boolean,
@@ -72,7 +76,7 @@ impl Kind {
     pub(crate) fn bounds(self) -> (Option<f64>, Option<f64>, Option<f64>) {
         match self {
             Self::Int { least, most } => (
-                Some(least.into()),
+                (least != i32::MIN).then(|| least.into()),
                 (most != i32::MAX).then(|| most.into()),
                 None,
             ),
@@ -84,6 +88,7 @@ impl Kind {
                 reason = "the limits are small, or the least of all"
             )]
             Self::Long { least } => ((least != i64::MIN).then_some(least as f64), None, None),
+            Self::Short { least } => (Some(least.into()), Some(i16::MAX.into()), None),
             Self::Ratio => (Some(0.0), Some(1.0), None),
             _ => (None, None, None),
         }
@@ -112,6 +117,7 @@ impl Kind {
     fn judge(self, name: &str, text: &str) -> Result<(), String> {
         match self {
             Self::Int { least, most } => in_range(text.parse::<i32>().ok(), least, most, "INT"),
+            Self::Short { least } => in_range(text.parse::<i16>().ok(), least, i16::MAX, "SHORT"),
             Self::Long { least } => in_range(text.parse::<i64>().ok(), least, i64::MAX, "LONG"),
             Self::Level(first, last, other) => match text.parse::<i32>() {
                 Ok(level) if level == other || (first..=last).contains(&level) => Ok(()),

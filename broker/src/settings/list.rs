@@ -71,6 +71,7 @@ fn text_of(kind: ValueKind) -> &'static str {
         ValueKind::Boolean => "boolean",
         ValueKind::String => "string",
         ValueKind::Int => "int",
+        ValueKind::Short => "short",
         ValueKind::Long => "long",
         ValueKind::Double => "double",
         ValueKind::List => "list",

@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use protocol::ErrorCode;
 
+use super::reconcile::Said;
 use super::{ClassicSide, ConsumerGroup, Member, MemberState, Partitions};
+use crate::config::MigrationPolicy;
 use crate::groups::classic::CONSUMER;
 use crate::groups::messages::{
     JoinAnswer, JoinRequest, Leaving, MemberRef, SyncAnswer, SyncRequest,
@@ -35,6 +37,9 @@ impl ConsumerGroup {
         now: u64,
     ) -> Result<JoinAnswer, Refusal> {
         let inconsistent = Refusal::Code(ErrorCode::InconsistentGroupProtocol);
+        if self.config.consumer.migration_policy == MigrationPolicy::Disabled {
+            return Err(inconsistent);
+        }
         let first = request.protocols.first();
         let subscription = first.and_then(|protocol| Subscription::read(&protocol.metadata));
         let (Some(subscription), true) = (subscription, request.protocol_type == CONSUMER) else {
@@ -71,10 +76,13 @@ impl ConsumerGroup {
         if self.refresh_topics(topics, now) || is_news {
             self.bump();
         }
-        if self.group_epoch > self.assignment_epoch {
-            self.assign(topics, now);
-        }
-        self.reconcile(&member_id, Some(&owned), now);
+        self.assign_if_due(topics, now);
+        let said = Said {
+            owned: Some(&owned),
+            subscribes_anew: is_news,
+            topics,
+        };
+        self.reconcile(&member_id, said, now);
         Ok(self.joined(&member_id, now))
     }
 
@@ -196,11 +204,11 @@ impl ConsumerGroup {
         {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
-        let group_epoch = self.group_epoch;
+        let assignment_epoch = self.assignment_epoch;
         let id = &request.member.member_id;
         let member = self.members.get_mut(id).ok_or(ErrorCode::UnknownMemberId)?;
         // A member that gives up partitions learns here which it keeps.
-        if group_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
+        if assignment_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
             member.must_join(now);
             return Err(ErrorCode::RebalanceInProgress);
         }
@@ -240,7 +248,7 @@ impl ConsumerGroup {
         self.refresh_topics_if_due(topics, now);
         let id = &member.member_id;
         let known = self.members.get(id).ok_or(ErrorCode::UnknownMemberId)?;
-        let must_join = self.group_epoch > known.epoch
+        let must_join = self.assignment_epoch > known.epoch
             || match known.state {
                 MemberState::Stable => false,
                 MemberState::UnrevokedPartitions => true,

@@ -6,7 +6,7 @@ use protocol::ErrorCode;
 
 use super::{
     AWAY, ConsumerGroup, Epochs, HeartbeatAnswer, LEAVING, Member, MemberState, Partitions,
-    Pattern, common, refused,
+    Pattern, common, reconcile::Said, refused,
 };
 use crate::error::Failure;
 use crate::groups::config::GroupConfig;
@@ -97,14 +97,21 @@ impl ConsumerGroup {
         let before = self.members.get(&request.member_id);
         let before = before.map(|member| (member.epoch, member.assigned.clone()));
         let is_new = before.is_none();
-        if self.update(&request, pattern, now) || is_new {
+        let assignor = self.wanted_assignor();
+        let subscribes_anew = self.update(&request, pattern, now);
+        if subscribes_anew || is_new || self.wanted_assignor() != assignor {
             let _ = self.refresh_topics(topics, now);
             self.bump();
         } else {
             self.refresh_topics_if_due(topics, now);
         }
         self.assign_if_due(topics, now);
-        self.reconcile(&request.member_id, request.owned.as_ref(), now);
+        let said = Said {
+            owned: request.owned.as_ref(),
+            subscribes_anew,
+            topics,
+        };
+        self.reconcile(&request.member_id, said, now);
         let Some(member) = self.members.get(&request.member_id) else {
             return refused(ErrorCode::UnknownMemberId, "The member is gone.");
         };

@@ -1,8 +1,8 @@
 //! Subscriptions by regular expression, in the syntax of RE2J, Google's linear-time expressions that Kafka uses.
 
-use std::fmt::Write;
-
 use regex::{Regex, RegexBuilder};
+
+use super::re2j;
 
 /// Memory that one compiled expression may take.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
@@ -23,7 +23,7 @@ impl PartialEq for Pattern {
 impl Pattern {
     /// The error says what is wrong with the expression.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let compiled = RegexBuilder::new(&format!("^(?:{})$", unquoted(text)))
+        let compiled = RegexBuilder::new(&format!("^(?:{})$", re2j::translate(text)?))
             .size_limit(COMPILED_BYTES_MAX)
             .build()
             .map_err(|error| error.to_string())?;
@@ -40,33 +40,6 @@ impl Pattern {
     pub(crate) fn matches(&self, name: &str) -> bool {
         self.compiled.is_match(name)
     }
-}
-
-/// Writes literals between `\Q` and `\E`, which the compiler here does not know, with escapes.
-fn unquoted(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = next_quote(rest) {
-        let (before, quoted) = rest.split_at(at);
-        let quoted = quoted.get(2..).unwrap_or_default();
-        let (literal, after) = quoted.split_once("\\E").unwrap_or((quoted, ""));
-        // Writing to a string does not fail.
-        let _ = write!(plain, "{before}{}", regex::escape(literal));
-        rest = after;
-    }
-    plain.push_str(rest);
-    plain
-}
-
-/// Where the next `\Q` begins that is not itself escaped.
-fn next_quote(text: &str) -> Option<usize> {
-    let mut bytes = text.bytes().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        if byte == b'\\' && bytes.next().is_some_and(|(_, escaped)| escaped == b'Q') {
-            return Some(at);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -87,10 +60,66 @@ mod tests {
         assert!(matches("(?i)ORDERS-[[:digit:]]+", "orders-12"));
     }
 
+    /// Each line was judged by RE2J 1.8 itself.
     #[test]
-    fn wrong_and_huge_expressions_are_refused() {
-        for wrong in ["[", "(", "*", "a{1000}{1000}", "(?<=a)b", r"(a)\1"] {
+    fn expressions_mean_what_they_mean_to_re2j() {
+        let matches = |pattern: &str, name: &str| Pattern::new(pattern).unwrap().matches(name);
+        for (pattern, name) in [
+            ("a{,2}", "a{,2}"),
+            ("a{x}|{", "{"),
+            ("a{01}", "a{01}"),
+            ("[[]", "["),
+            ("[a&&b]+", "a&&b"),
+            ("[a-]", "-"),
+            ("[]a]+", "]a"),
+            (r"\x61\x{62}\143", "abc"),
+            (r"\Qab\E*", "abbb"),
+            (r"[\d\-_]+", "1-_"),
+            (r"[[:alpha:]\d]+", "a1"),
+            (r"[^[:^alpha:]]", "a"),
+            ("(?P<n>a)(?<m>b)", "ab"),
+            ("(?<0>a)", "a"),
+            ("(?ii-ms:A)", "a"),
+            ("(?)a", "a"),
+            ("a(?)*", "aaa"),
+            ("a(?i)*B", "aab"),
+            ("(?U)a+", "aa"),
+            ("a??", ""),
+            ("(|a)*", "aa"),
+            ("^*a$", "a"),
+            (r"\pL\p{^L}\PL", "a11"),
+            ("[^a]", "\u{e9}"),
+            ("a{1000}|b", "b"),
+            (r"\bab\b", "ab"),
+            (r"a\_b\.c\-d", "a_b.c-d"),
+            ("(?:a{10}){100}|c", "c"),
+            ("(a{1000}){0}c", "c"),
+            ("(a{100}){100}|c", "c"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            (r"\<a\>", "a"),
+            ("[a-c&&b]", "d"),
+            (r"\w", "\u{e9}"),
+            ("a#b c", "ab"),
+            ("a.c", "a\nc"),
+        ] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_re2j_refuses_is_refused() {
+        let wrong = r"
+            [ ( * + a)(b ) a** a*+ a++ a*?? a{2}{3} a{1001} a{2,1} a{99999999999} a{1000}{1000} {* a{{2} (?i)* |* (*) ^**
+            (?x)a (?u)a (?i (?-)a (?i-)a (?i--m)a (?=a) (?<=a)b (?P=a) (?P>a) (?P<a>b)(?P<a>c) (?<>a) (?<a-b>c) (?<a
+            [b-a] [[:nope:]] [[:a]b:] [a [] [^] [\b] [a-\d] \u0061 \e \8 \1 (a)\1 \C \Z \X \x6 \x{} \x{110000} \x{zz}
+            \p \p{Nope} \p{greek} \p{L a\ ";
+        for wrong in wrong.split_whitespace() {
             assert!(Pattern::new(wrong).is_err(), "{wrong}");
         }
+        // More than the memory for one.
+        assert!(Pattern::new(r"(\pL{30}){30}").is_err());
     }
 }

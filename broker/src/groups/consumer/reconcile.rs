@@ -1,26 +1,36 @@
 //! One step of a member towards its target: gives up first, moves to the next epoch, gets what others have released.
 
 use super::{ConsumerGroup, Member, MemberState, Partitions, add, common, without};
+use crate::groups::topics::Topics;
+
+/// What is known of a member when a step is made.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    /// What it says it has, where it says so.
+    pub(super) owned: Option<&'a Partitions>,
+    /// It has just subscribed to something else.
+    pub(super) subscribes_anew: bool,
+    pub(super) topics: &'a dyn Topics,
+}
 
 impl ConsumerGroup {
-    /// Takes the member as far as it can go. `owned` is what it says it has, where it says so.
-    pub(super) fn reconcile(&mut self, member_id: &str, owned: Option<&Partitions>, now: u64) {
+    /// Takes the member as far as it can go.
+    pub(super) fn reconcile(&mut self, member_id: &str, said: Said<'_>, now: u64) {
         let Some(member) = self.members.get(member_id) else {
             return;
         };
         let next = match member.state {
-            MemberState::Stable if member.epoch == self.assignment_epoch => return,
-            MemberState::Stable => self.next_step(member_id, member, member.epoch, owned),
-            MemberState::UnrevokedPartitions if holds(owned, &member.revoking) => return,
-            // All is given up, which is the way out of its epoch.
-            MemberState::UnrevokedPartitions => {
-                let epoch = member.epoch.saturating_add(1).min(self.assignment_epoch);
-                self.next_step(member_id, member, epoch, owned)
+            MemberState::Stable if member.epoch == self.assignment_epoch => {
+                self.without_unsubscribed(member, said)
             }
-            MemberState::UnreleasedPartitions => {
-                self.next_step(member_id, member, member.epoch, owned)
+            MemberState::UnrevokedPartitions if holds(said.owned, &member.revoking) => {
+                self.without_unsubscribed(member, said)
             }
+            MemberState::Stable
+            | MemberState::UnrevokedPartitions
+            | MemberState::UnreleasedPartitions => Some(self.next_step(member_id, member, said)),
         };
+        let Some(next) = next else { return };
         let Some(member) = self.members.get_mut(member_id) else {
             return;
         };
@@ -52,24 +62,21 @@ impl ConsumerGroup {
         self.is_dirty = true;
     }
 
-    fn next_step(
-        &self,
-        member_id: &str,
-        member: &Member,
-        epoch: i32,
-        owned: Option<&Partitions>,
-    ) -> Step {
-        let mut assigned = common(&member.assigned, &member.target);
+    fn next_step(&self, member_id: &str, member: &Member, said: Said<'_>) -> Step {
+        let subscribed = self.subscribed_ids(member, said.topics);
+        let mut target = member.target.clone();
+        target.retain(|topic, _| subscribed.contains(topic));
+        let mut assigned = common(&member.assigned, &target);
         let revoking = without(&member.assigned, &assigned);
-        if holds(owned, &revoking) {
+        if holds(said.owned, &revoking) {
             return Step {
                 state: MemberState::UnrevokedPartitions,
-                epoch,
+                epoch: member.epoch,
                 assigned,
                 revoking,
             };
         }
-        let missing = without(&member.target, &assigned);
+        let missing = without(&target, &assigned);
         let unreleased = common(&missing, &self.held_by_others(member_id));
         let state = if unreleased.is_empty() {
             MemberState::Stable
@@ -85,11 +92,41 @@ impl ConsumerGroup {
         }
     }
 
-    /// Whether a member that waits for others would get something now.
+    /// What a member that has nothing else to do gives up because it does not subscribe to it any more: the next target, which may
+    /// be a while in coming, is not waited for.
+    fn without_unsubscribed(&self, member: &Member, said: Said<'_>) -> Option<Step> {
+        if !said.subscribes_anew {
+            return None;
+        }
+        let subscribed = self.subscribed_ids(member, said.topics);
+        let mut assigned = member.assigned.clone();
+        assigned.retain(|topic, _| subscribed.contains(topic));
+        if assigned == member.assigned {
+            return None;
+        }
+        let mut revoking = member.revoking.clone();
+        add(&mut revoking, without(&member.assigned, &assigned));
+        let must_wait = holds(said.owned, &revoking);
+        Some(Step {
+            state: if must_wait {
+                MemberState::UnrevokedPartitions
+            } else {
+                member.state
+            },
+            epoch: member.epoch,
+            assigned,
+            revoking: if must_wait {
+                revoking
+            } else {
+                member.revoking.clone()
+            },
+        })
+    }
+
+    /// Whether a member that waits for others would get all of it now.
     pub(super) fn can_go_on(&self, member_id: &str, member: &Member) -> bool {
         let missing = without(&member.target, &member.assigned);
-        let held = self.held_by_others(member_id);
-        !without(&missing, &held).is_empty()
+        common(&missing, &self.held_by_others(member_id)).is_empty()
     }
 
     /// What other members have, or have not given up yet.

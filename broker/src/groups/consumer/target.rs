@@ -106,8 +106,18 @@ impl ConsumerGroup {
         );
     }
 
+    /// Ids of the topics that a member is subscribed to.
+    pub(super) fn subscribed_ids(&self, member: &Member, topics: &dyn Topics) -> BTreeSet<Uuid> {
+        let names = match member.pattern {
+            Some(_) => topics.names(),
+            None => Vec::new(),
+        };
+        let subscribed = subscribed(member, &names, topics).into_iter();
+        subscribed.map(|(topic_id, _)| topic_id).collect()
+    }
+
     /// The assignor that most members ask for, or the default.
-    fn wanted_assignor(&self) -> String {
+    pub(super) fn wanted_assignor(&self) -> String {
         let mut votes: HashMap<&str, usize> = HashMap::new();
         for name in self.members.values().filter_map(|m| m.assignor.as_deref()) {
             *votes.entry(name).or_default() += 1;

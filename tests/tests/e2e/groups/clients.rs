@@ -1,5 +1,7 @@
-//! The Java client: both protocols, cooperative and static members; joining, leaving and crashing while records flow.
+//! The Java client: both protocols, cooperative and static members; joining, leaving, standing still and being killed while
+//! records flow.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tests::wire::Connection;
@@ -14,44 +16,45 @@ fn members(broker: &Broker, topic: &str, settings: &[&str], script: &str) -> Rep
     Report::read(client(&args, script.as_bytes()))
 }
 
-/// Members come, go, stand still and die, up to eight of them; others take over whatever they had.
-fn come_and_go(settings: &[&str]) -> Report {
+/// Members come, go, stand still and are killed, up to eight of them; others take over whatever they had. `dies` are settings of
+/// the one that is killed.
+fn come_and_go(settings: &[&str], dies: &str) -> Report {
     let broker = broker();
     let topic = fresh_topic("flow");
     filled(&broker, &topic, 30);
-    let settings = [settings, &["max.poll.interval.ms=3000"]].concat();
+    let script = format!(
+        "start a\nsettle 32\nlaunch b {dies}\nsettle 32\nstart c\nstart d max.poll.interval.ms=3000\nsettle 32\nleave c\nsettle 32\n\
+         pause d 4500\nwait 5000\nsettle 32\nstart e\nstart f\nstart g\nstart h\nstart i\nsettle 32\n\
+         kill b\nsettle 32\nleave d\nstart j\nstart k\nsettle 32\nwait 2000\nsettle 32\nwait 2000\nseen 1920\n"
+    );
     let flow = std::thread::scope(|scope| {
         scope.spawn(|| fill(&broker, &topic, 30));
-        members(
-            &broker,
-            &topic,
-            &settings,
-            "start a\nsettle 32\nstart b\nsettle 32\nstart c\nstart d\nsettle 32\nleave b\nsettle 32\n\
-             pause d 4500\nwait 5000\nsettle 32\ncrash c\nsettle 32\n\
-             start e\nstart f\nstart g\nstart h\nstart i\nstart j\nsettle 32\nwait 2000\nsettle 32\nwait 2000\nseen 1920\n",
-        )
+        members(&broker, &topic, settings, &script)
     });
     flow.assert_complete(60);
     flow.assert_quiet_at_last(2_000);
     flow
 }
 
+/// Classic members with this assignor.
+fn classic(assignor: &str) -> Report {
+    let strategy = format!(
+        "partition.assignment.strategy=org.apache.kafka.clients.consumer.{assignor}Assignor"
+    );
+    come_and_go(
+        &["heartbeat.interval.ms=500", &strategy],
+        "session.timeout.ms=6000",
+    )
+}
+
 #[test]
 fn eager_members() {
-    come_and_go(&[
-        "session.timeout.ms=6000",
-        "heartbeat.interval.ms=500",
-        "partition.assignment.strategy=org.apache.kafka.clients.consumer.RangeAssignor",
-    ]);
+    classic("Range");
 }
 
 #[test]
 fn cooperative_members_lose_only_what_moves() {
-    let report = come_and_go(&[
-        "session.timeout.ms=6000",
-        "heartbeat.interval.ms=500",
-        "partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
-    ]);
+    let report = classic("CooperativeSticky");
     // The first one gave up half, then half of that, then some for e; never all.
     let lost = report.events.iter();
     let lost = lost.filter(|(_, name, what, _)| name == "a" && what == "revoked");
@@ -59,41 +62,124 @@ fn cooperative_members_lose_only_what_moves() {
     assert_eq!(whole.len(), 0, "{}", events(&report.lines));
 }
 
+/// The script of a group of eight static members; the last one, `h`, is in a process of its own.
+fn eight_static_members(rest: &str) -> String {
+    let start = |name| format!("start {name} group.instance.id={name}\n");
+    let members: String = ["a", "b", "c", "d", "e", "f", "g"].map(start).concat();
+    format!("{members}launch h group.instance.id=h\nsettle 32\nwait 1500\nsettle 32\n{rest}")
+}
+
+impl Report {
+    /// What happened between two moments.
+    fn between(&self, from: u64, to: u64) -> Vec<(&str, &str, &[i32])> {
+        let events = self.events.iter();
+        let events = events.filter(|(at, ..)| (from..=to).contains(at));
+        events
+            .map(|(_, name, what, list)| (&**name, &**what, &**list))
+            .collect()
+    }
+
+    /// What a member has at the second moment of what it was given since the first.
+    fn given(&self, member: &str, from: u64, to: u64) -> BTreeSet<i32> {
+        let mut has = BTreeSet::new();
+        for (name, what, list) in self.between(from, to) {
+            match what {
+                "assigned" if name == member => has.extend(list),
+                _ if name == member => has.retain(|partition| !list.contains(partition)),
+                _ => {}
+            }
+        }
+        has
+    }
+
+    /// The failure by which a member ended that was to fail.
+    fn refused(&self, member: &str) -> Option<&str> {
+        let mut lines = self.lines.lines();
+        lines.find_map(|line| {
+            line.split_once(&format!(" {member} refused "))
+                .map(|(_, why)| why)
+        })
+    }
+}
+
 #[test]
-fn a_static_member_that_comes_back_disturbs_nobody() {
+fn eight_static_members_one_killed_and_back_and_one_fenced() {
     let broker = broker();
     let topic = fresh_topic("static");
     filled(&broker, &topic, 10);
+    let script = eight_static_members(
+        "kill h\nlaunch h group.instance.id=h\nsettle 32\nstart x group.instance.id=a\nfails a\nsettle 32\nwait 2000\nseen 320\n",
+    );
     let report = members(
         &broker,
         &topic,
-        &["session.timeout.ms=20000", "heartbeat.interval.ms=500"],
-        "start a group.instance.id=a\nstart b group.instance.id=b\nsettle 32\nwait 1500\nsettle 32\n\
-         crash b\nstart b group.instance.id=b\nsettle 32\nwait 3000\nseen 320\n",
+        &["session.timeout.ms=300000", "heartbeat.interval.ms=500"],
+        &script,
     );
     report.assert_complete(10);
-    // The two tell of the first assignment in any order.
-    let settled = ["a", "b"].map(|member| {
-        let half = |(_, name, what, list): &(_, String, String, Vec<_>)| {
-            name == member && what == "assigned" && list.len() == 16
-        };
-        report.events.iter().position(half).unwrap()
-    });
-    let later = &report.events[settled[0].max(settled[1]) + 1..];
-    let disturbed = later
+    let settled = report.settled();
+    let [fenced, bounced, before, _] = settled[..] else {
+        panic!("{settled:?}\n{}", events(&report.lines));
+    };
+    // Only h, which comes back to what it had.
+    let had = report.given("h", 0, before);
+    assert_eq!(had.len(), 4, "{}", events(&report.lines));
+    let seen = report.between(before + 1, bounced);
+    let of_others = |name: &str| seen.iter().filter(|event| event.0 != name).count();
+    assert_eq!(of_others("h"), 0, "{}", events(&report.lines));
+    assert_eq!(report.given("h", before + 1, bounced), had);
+    // Only x and the one whose place it took.
+    assert_eq!(report.refused("a"), Some("FencedInstanceIdException"));
+    let of_a = report.given("a", 0, before);
+    assert_eq!(report.given("x", bounced + 1, fenced), of_a);
+    let seen = report.between(bounced + 1, fenced + 1_500);
+    let others: Vec<_> = seen
         .iter()
-        .filter(|(_, name, _, list)| name == "a" && !list.is_empty());
-    // Only the end of the test takes anything from a.
-    assert!(disturbed.count() <= 1, "{}", events(&report.lines));
-    let again = later
+        .filter(|event| !matches!(event.0, "a" | "x"))
+        .collect();
+    assert!(others.is_empty(), "{}", events(&report.lines));
+}
+
+#[test]
+fn eight_static_members_of_the_new_protocol_one_away_and_back_and_one_killed() {
+    // No session ends here, however long a process takes to start.
+    let broker = Broker::start_with(&[
+        "--group-consumer-max-session-timeout-ms=300000",
+        "--group-consumer-session-timeout-ms=300000",
+        "--group-consumer-min-heartbeat-interval-ms=500",
+        "--group-consumer-heartbeat-interval-ms=500",
+    ]);
+    let topic = fresh_topic("static-new");
+    filled(&broker, &topic, 10);
+    let script = eight_static_members(
+        "leave h\nlaunch h group.instance.id=h\nsettle 32\nstart x group.instance.id=a\nfails x\nwait 1000\nsettle 32\nseen 320\n\
+         kill h\nlaunch h group.instance.id=h\nfails h\n",
+    );
+    let report = members(&broker, &topic, &["group.protocol=consumer"], &script);
+    report.assert_complete(10);
+    let settled = report.settled();
+    let [refused, bounced, before, _] = settled[..] else {
+        panic!("{settled:?}\n{}", events(&report.lines));
+    };
+    let had = report.given("h", 0, before);
+    assert_eq!(had.len(), 4, "{}", events(&report.lines));
+    let seen = report.between(before + 1, refused);
+    let others: Vec<_> = seen
         .iter()
-        .filter(|(_, name, what, _)| name == "b" && what == "assigned");
-    assert_eq!(again.count(), 1, "{}", events(&report.lines));
+        .filter(|event| !matches!(event.0, "h" | "x"))
+        .collect();
+    assert!(others.is_empty(), "{}", events(&report.lines));
+    assert_eq!(report.given("h", before + 1, bounced), had);
+    // The first one stays here, also one that was killed, until its session ends.
+    for member in ["x", "h"] {
+        let why = report.refused(member);
+        assert_eq!(why, Some("UnreleasedInstanceIdException"), "{member}");
+    }
 }
 
 #[test]
 fn members_of_the_new_protocol_lose_only_what_moves() {
-    let report = come_and_go(&["group.protocol=consumer"]);
+    let report = come_and_go(&["group.protocol=consumer"], "");
     let lost = report.events.iter();
     // In the end all leave, and the last one has all.
     let whole = lost

@@ -6,10 +6,11 @@ use protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest,
     ConsumerGroupHeartbeatResponse, MetadataRequest, MetadataResponse,
 };
-use tests::admin::{BROKER, GROUP, set, unset};
+use tests::admin::{BROKER, GROUP, SET, alter, describe, set, unset};
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic, wait_for};
 
+use super::restarts::join;
 use super::waits::quickest;
 
 #[test]
@@ -152,4 +153,36 @@ fn assignment_interval_of_one_group_and_of_the_broker() {
     let limit = Duration::from_secs(2);
     let quick = quickest(limit, |n| wait(&mut c, &format!("quick-{n}")));
     assert!(quick < limit, "{quick:?}, {slow:?}");
+}
+
+#[test]
+fn limits_of_the_brokers_settings_hold_while_it_runs() {
+    let limit = "--group-consumer-max-assignment-interval-ms=2000";
+    let broker = Broker::start_with(&[limit]);
+    let mut c = Connection::open(&broker);
+    let mut code = |resource, name: &str, value: &str| {
+        alter(&mut c, resource, &[(SET, name, Some(value))], true)
+    };
+    let own = "consumer.assignment.interval.ms";
+    let all = "group.consumer.assignment.interval.ms";
+    assert_eq!(code((GROUP, "g"), own, "2000").0, 0);
+    assert_eq!(code((BROKER, ""), all, "2000").0, 0);
+    let (error, text) = code((GROUP, "g"), own, "2001");
+    assert_eq!(error, protocol::ErrorCode::InvalidConfig.code(), "{text}");
+    let (error, text) = code((BROKER, ""), all, "2001");
+    assert_eq!(error, protocol::ErrorCode::InvalidRequest.code(), "{text}");
+    let limit = "group.consumer.max.assignment.interval.ms";
+    assert!(text.contains(limit), "{text}");
+    let limit = describe(&mut c, (BROKER, "1"), limit).unwrap();
+    assert!(limit.is_read_only);
+    assert_eq!(limit.value.as_deref(), Some("2000"));
+}
+
+#[test]
+fn a_broker_without_the_new_protocol_says_so() {
+    let broker = Broker::start_with(&["--group-coordinator-rebalance-protocols=classic"]);
+    let mut c = Connection::open(&broker);
+    let unsupported = protocol::ErrorCode::UnsupportedVersion.code();
+    assert_eq!(beat(&mut c, "g", "m", 0, &["t"]).error, unsupported);
+    join(&mut c, "g");
 }

@@ -1,6 +1,7 @@
 //! Groups that change their type while they have members, and members of both protocols in one group.
 
 use super::*;
+use crate::config::MigrationPolicy;
 use crate::groups::classic::{ClassicGroup, ClassicState};
 use crate::groups::messages::{Answers, JoinAnswer, JoinRequest, Leaving, SyncRequest};
 use crate::groups::subscription::{self, Assignment};
@@ -226,4 +227,44 @@ fn a_classic_member_that_does_not_follow_is_removed() {
     let epoch = bench.group.members["n"].epoch.max(epoch);
     bench.beat("n", epoch, &[]).unwrap();
     assert_eq!(bench.group.members["n"].assigned, of(&[0, 1, 2, 3]));
+}
+
+#[test]
+fn classic_members_wait_for_the_assignment_interval_too() {
+    let mut bench = Bench::new(4);
+    let first = bench.join("n").member_epoch;
+    bench.pass(10);
+    let joined = bench.classic_join("", &[]);
+    assert_eq!(
+        (joined.error, joined.generation_id),
+        (ErrorCode::None, first)
+    );
+    assert_eq!(bench.classic_sync("c-u", first), Ok(Vec::new()));
+    assert_eq!(bench.classic_beat("c-u", first), Ok(()));
+    bench.pass(1_000);
+    let rejoin = Err(ErrorCode::RebalanceInProgress);
+    assert_eq!(bench.classic_beat("c-u", first), rejoin);
+    let joined = bench.classic_join("c-u", &[]);
+    assert_eq!(joined.generation_id, first + 1);
+    assert_eq!(bench.classic_sync("c-u", first + 1), Ok(Vec::new()));
+    // Once all that it is to have is free.
+    assert_eq!(bench.classic_beat("c-u", first + 1), Ok(()));
+    bench.beat("n", first, &[0, 1, 2, 3]).unwrap();
+    assert_eq!(bench.classic_beat("c-u", first + 1), Ok(()));
+    bench.beat("n", first, &[0, 1]).unwrap();
+    assert_eq!(bench.classic_beat("c-u", first + 1), rejoin);
+    bench.classic_join("c-u", &[]);
+    assert_eq!(bench.classic_sync("c-u", first + 1), Ok(vec![2, 3]));
+}
+
+#[test]
+fn classic_members_may_not_join_where_migration_is_disabled() {
+    let config = Config {
+        group_consumer_migration_policy: MigrationPolicy::Disabled,
+        ..Config::default()
+    };
+    let mut bench = Bench::with(4, &config);
+    bench.join("n");
+    let code = ErrorCode::InconsistentGroupProtocol;
+    assert_eq!(bench.classic_join("", &[]).error, code);
 }

@@ -257,9 +257,78 @@ fn members_choose_the_assignor() {
         code(bench.send(ask("sticky"))),
         ErrorCode::UnsupportedAssignor
     );
-    bench.send(ask("range")).unwrap();
+    let epoch = bench.send(ask("range")).unwrap().member_epoch;
     assert_eq!(bench.group.describe().assignor, "range");
+    // Another choice is a reason to assign again.
+    let other = ConsumerHeartbeat {
+        assignor: Some("uniform".to_owned()),
+        ..beating("a", epoch)
+    };
+    bench.send(other.clone()).unwrap();
+    assert_eq!(bench.group.group_epoch, epoch + 1);
+    bench.pass(1_000);
+    assert_eq!(bench.group.describe().assignor, "uniform");
+    bench.send(beating("a", epoch)).unwrap();
+    let same = ConsumerHeartbeat {
+        member_epoch: epoch + 1,
+        ..other
+    };
+    bench.send(same).unwrap();
+    assert_eq!(bench.group.group_epoch, epoch + 1);
     assert_eq!(Bench::new(1).group.describe().assignor, "uniform");
+}
+
+#[test]
+fn what_is_not_subscribed_to_any_more_is_given_up_before_the_next_assignment() {
+    let mut bench = Bench::new(2);
+    bench.cluster.0.push(("u", 1));
+    let both = ConsumerHeartbeat {
+        names: Some(["t".to_owned(), "u".to_owned()].into()),
+        ..joining("a")
+    };
+    let epoch = bench.send(both).unwrap().member_epoch;
+    let less = ConsumerHeartbeat {
+        names: Some(["u".to_owned()].into()),
+        ..beating("a", epoch)
+    };
+    let told = bench.send(less).unwrap();
+    assert_eq!(bench.group.state(), "Assigning");
+    let left: Partitions = [(Uuid::from_u128(2), [0].into())].into();
+    assert_eq!(told.assignment, Some(left.clone()));
+    // Nobody else has them until it says that it has let go.
+    assert_eq!(bench.group.members["a"].revoking, of(&[0, 1]));
+    let done = ConsumerHeartbeat {
+        owned: Some(left.clone()),
+        ..beating("a", epoch)
+    };
+    assert_eq!(bench.send(done.clone()).unwrap().member_epoch, epoch);
+    assert_eq!(bench.group.members["a"].revoking, Partitions::new());
+    bench.pass(1_000);
+    let next = bench.send(done).unwrap();
+    assert_eq!(next.member_epoch, epoch + 1);
+    assert_eq!(bench.group.state(), "Stable");
+    assert_eq!(bench.group.members["a"].assigned, left);
+}
+
+#[test]
+fn the_assignment_interval_has_limits() {
+    let waits = |least: i32, interval: i32, most: i32| {
+        let config = Config {
+            group_consumer_assignment_interval_ms: interval,
+            group_consumer_min_assignment_interval_ms: least,
+            group_consumer_max_assignment_interval_ms: most,
+            ..Config::default()
+        };
+        let mut bench = Bench::with(4, &config);
+        bench.join("a");
+        bench.pass(10);
+        bench.join("b");
+        bench.group.assignment_due().map(|at| at - bench.now)
+    };
+    assert_eq!(waits(0, 0, 15_000), None);
+    assert_eq!(waits(0, 500, 15_000), Some(490));
+    assert_eq!(waits(2_000, 500, 15_000), Some(1_990));
+    assert_eq!(waits(0, 5_000, 3_000), Some(2_990));
 }
 
 #[test]

@@ -45,6 +45,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * consume BOOTSTRAP TOPIC COUNT        assigned to all partitions: "partition offset key value [header=value …]" lines
  * times   BOOTSTRAP TOPIC TIMESTAMP    offsetsForTimes of every partition: "partition offset timestamp" or "partition none"
  * members BOOTSTRAP TOPICS GROUP [setting=value …]   members of a group, as Members says; TOPICS may be re2:PATTERN or java:PATTERN
+ * member  BOOTSTRAP TOPICS GROUP NAME [setting=value …]   one of them, in this process
  * copy    BOOTSTRAP FROM TO GROUP COUNT   copies COUNT records in transactions with their offsets, as Copy says
  * copy-on BOOTSTRAP FROM TO GROUP      the same until the standard input ends, through failures of brokers
  * committed BOOTSTRAP TOPIC COUNT      as consume, of committed records
@@ -68,6 +69,7 @@ public final class Client {
                 case "admin" -> admin(args[1], args[2]);
                 case "administer" -> Administrator.run(args[1], args[2]);
                 case "members" -> new Members(args[1], args[2], args[3], List.of(args).subList(4, args.length)).run();
+                case "member" -> Member.alone(args[1], args[2], args[3], args[4], List.of(args).subList(5, args.length));
                 default -> throw new IllegalArgumentException("unknown subcommand " + args[0]);
             }
         } catch (ExecutionException e) {
