@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use crate::group_writer::OffsetWrite;
 use crate::groups::ShardLease;
-use crate::transactions::{self, FlushChanges, TransactionWrite};
+use crate::transactions::{self, FlushChanges, Statements, TransactionWrite};
 use crate::{Result, Store};
 
 /// The end of a transaction in a partition that its coordinator does not lead.
@@ -161,19 +161,31 @@ fn due_marker(row: &Row) -> DueMarker {
 #[derive(Debug)]
 pub(crate) struct ChangeStatements {
     lock: Statement,
-    write: Statement,
+    writes: Statements,
     decide: Statement,
     written: Statement,
 }
 
 impl ChangeStatements {
-    pub(crate) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self {
-            lock: client.prepare(LOCK).await?,
-            write: client.prepare(transactions::WRITE).await?,
-            decide: client.prepare(DECIDE).await?,
-            written: client.prepare(WRITTEN).await?,
-        })
+    /// Makes ready for what is to be applied, so that nothing is prepared between statements that are sent together. `known` are those
+    /// of the same connection, if there are any yet.
+    pub(crate) async fn prepare(
+        client: &Client,
+        changes: &FlushChanges,
+        known: Option<Self>,
+    ) -> Result<Self, tokio_postgres::Error> {
+        let mut prepared = match known {
+            Some(known) => known,
+            None => Self {
+                lock: client.prepare(LOCK).await?,
+                writes: Statements::default(),
+                decide: client.prepare(DECIDE).await?,
+                written: client.prepare(WRITTEN).await?,
+            },
+        };
+        let columns = transactions::Columns::new(&changes.transactions, &changes.aborted);
+        prepared.writes.of(client, &columns).await?;
+        Ok(prepared)
     }
 
     /// False if something of it must not be done by this broker: the transaction is to be rolled back then. The statements are sent
@@ -190,9 +202,9 @@ impl ChangeStatements {
             // Before what it reads of the transaction goes.
             self.decide(client, &changes.due),
             async {
-                match changes.transactions.is_empty() && changes.aborted.is_empty() {
-                    true => Ok(Vec::new()),
-                    false => columns.execute(client, &self.write).await,
+                match self.writes.prepared(&columns) {
+                    Some(write) if columns.are_any() => columns.execute(client, write).await,
+                    _ => Ok(Vec::new()),
                 }
             },
             self.written(client, &changes.written),

@@ -513,9 +513,9 @@ impl Link {
     async fn copy(&mut self, lease: &LaneLease, flush: &Flush<'_>) -> Result<Attempt, Failure> {
         let rows = flush.rows;
         let client = &self.connection.client;
-        if !flush.changes.is_empty() && self.changes.is_none() {
-            let changes = ChangeStatements::prepare(client).await;
-            self.changes = Some(changes.map_err(Failure::before_commit)?);
+        if !flush.changes.is_empty() {
+            let changes = ChangeStatements::prepare(client, flush.changes, self.changes.take());
+            self.changes = Some(changes.await.map_err(Failure::before_commit)?);
         }
         let change = async {
             match &self.changes {

@@ -106,6 +106,7 @@ async fn a_flush_ends_a_transaction_with_its_offsets_or_not_at_all() {
     };
     let end = |lease, is_commit| FlushChanges {
         transactions: vec![TransactionWrite {
+            groups: vec!["g".to_owned()],
             end: Some(is_commit),
             ..write("x", lease, "CompleteCommit")
         }],
@@ -153,6 +154,7 @@ async fn an_abort_drops_offsets_and_is_remembered_as_long_as_its_records() {
     };
     let changes = FlushChanges {
         transactions: vec![TransactionWrite {
+            groups: vec!["g".to_owned()],
             end: Some(false),
             ..write("x", leases[0], "CompleteAbort")
         }],
@@ -345,6 +347,7 @@ async fn a_row_that_somebody_locks_stops_a_transaction_and_not_the_lane() {
         ..write("x", leases[0], "Ongoing")
     };
     let end = TransactionWrite {
+        groups: vec!["g".to_owned()],
         end: Some(true),
         ..write("x", leases[0], "CompleteCommit")
     };

@@ -10,7 +10,7 @@ const LETTERS: &str = "broker/src/transactions/letters.rs";
 const ENDING: &str = "broker/src/transactions/ending.rs";
 const DUE: &str = "broker/src/transactions/due.rs";
 const SHARDS: &str = "broker/src/transactions/shards.rs";
-const STORED: &str = "storage/src/transactions.rs";
+const STORED: &str = "storage/src/transactions/write.rs";
 const MARKERS: &str = "storage/src/markers.rs";
 
 /// Who does a step. What a producer does by itself is looked at where it is answered.
@@ -29,10 +29,11 @@ const PLACES: [(&str, &[Place]); 15] = [
                 &["begin(", "writes.write(", "Event::Added("],
             ),
             (MACHINE, "fn add(", &["State::Ongoing", "Step::Add("]),
+            (STORED, "const OWNED", &["for share of s"]),
             (
                 STORED,
-                "const WRITE",
-                &["for share of s", "join owned on owned.shard = p.shard"],
+                "const PARTITIONS",
+                &["join owned on owned.shard = p.shard"],
             ),
         ],
     ),
