@@ -248,6 +248,16 @@ fn dump_prints_records_as_text_and_json() {
     assert!(!missing.success && missing.stderr.contains("no partition 2 of a topic `a`"));
 }
 
+/// As a takeover does: bytes are summed up later.
+fn seal_unweighed(postgres: &Postgres, table: &str) {
+    let id = table.trim_start_matches("kafka.log_");
+    postgres.execute(&format!(
+        "update kafka.segments set state = 'sealed' where segment_id = {id}; \
+         insert into kafka.segment_partitions (segment_id, part, first_offset, end_offset, bytes) \
+         select {id}, part, min(base), max(base + span) + 1, 0 from {table} group by part"
+    ));
+}
+
 #[test]
 fn check_finds_damage_and_nothing_else() {
     let postgres = Postgres::start();
@@ -311,4 +321,8 @@ fn check_finds_damage_and_nothing_else() {
             table.trim_start_matches("kafka.")
         ),
     );
+    seal_unweighed(&postgres, table);
+    check().ok();
+    let noted = |bytes: i32| format!("update kafka.segment_partitions set bytes = {bytes}");
+    damaged(&noted(1), "the catalogue has", &noted(0));
 }
