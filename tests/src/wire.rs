@@ -401,6 +401,8 @@ pub struct Fetched {
     pub high_watermark: i64,
     pub last_stable_offset: i64,
     pub log_start_offset: i64,
+    /// What readers of committed records are to skip: first offset, producer id.
+    pub aborted: Vec<(i64, i64)>,
     pub records: Vec<u8>,
 }
 
@@ -415,6 +417,10 @@ pub fn fetched(answer: &Answer) -> Vec<Fetched> {
         high_watermark: p.high_watermark,
         last_stable_offset: p.last_stable_offset,
         log_start_offset: p.log_start_offset,
+        aborted: {
+            let aborted = p.aborted_transactions.iter().flatten();
+            aborted.map(|a| (a.first_offset, a.producer_id)).collect()
+        },
         records: match &p.records {
             Records::Null => Vec::new(),
             Records::Wire(bytes) => bytes.to_vec(),

@@ -21,9 +21,9 @@ use protocol::messages::txn_offset_commit_request::{
 };
 use protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
-    AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, FetchResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse,
-    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
 };
 use protocol::{ErrorCode, Request};
 use tests::batch::{Batch, NewBatch, read_batches};
@@ -394,24 +394,18 @@ pub(crate) fn read(connection: &mut Connection, topic: &str, partition: i32, lev
         let mut request = fetch_request(&[(topic, partition, next, 1_000_000)]);
         request.isolation_level = level;
         let answer = connection.call(&request, 12);
-        let fetched = fetched(&answer).swap_remove(0);
+        let mut fetched = fetched(&answer).swap_remove(0);
         assert_eq!(fetched.error, NONE);
         seen.last_stable_offset = fetched.last_stable_offset;
         seen.high_watermark = fetched.high_watermark;
-        let response: FetchResponse<'_> = answer.read();
-        let aborted = response.responses[0].partitions[0]
-            .aborted_transactions
-            .as_ref();
-        let aborted = aborted.map(|all| all.iter().map(|a| (a.first_offset, a.producer_id)));
-        let mut aborted: Vec<(i64, i64)> = aborted.into_iter().flatten().collect();
-        assert!(level == 1 || aborted.is_empty());
+        assert!(level == 1 || fetched.aborted.is_empty());
         let batches = read_batches(&fetched.records);
         let Some(last) = batches.last() else {
             return seen;
         };
         next = last.last_offset + 1;
         for batch in &batches {
-            take(batch, &mut aborted, &mut seen.values);
+            take(batch, &mut fetched.aborted, &mut seen.values);
         }
     }
 }

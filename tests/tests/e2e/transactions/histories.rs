@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use protocol::messages::{EndTxnRequest, FetchResponse};
+use protocol::messages::EndTxnRequest;
 use tests::batch::{NewBatch, read_batches};
 use tests::postgres::Postgres;
 use tests::wire::{Connection, fetch_request, fetched, produce_request};
@@ -435,7 +435,7 @@ impl<'a> World<'a> {
         let mut request = fetch_request(&[(&self.topic, partition as i32, from, 10_000_000)]);
         request.isolation_level = level;
         let answer = self.reader.call(&request, 12);
-        let fetched = fetched(&answer).swap_remove(0);
+        let mut fetched = fetched(&answer).swap_remove(0);
         let offsets = (fetched.error, fetched.high_watermark);
         assert_eq!(offsets, (NONE, self.model.end(partition)));
         let stable = fetched.last_stable_offset;
@@ -443,22 +443,20 @@ impl<'a> World<'a> {
         if level == 1 || stable >= 0 {
             assert_eq!(stable, self.model.last_stable_offset(partition));
         }
-        let response: FetchResponse<'_> = answer.read();
-        let aborted = response.responses[0].partitions[0]
-            .aborted_transactions
-            .iter();
-        let aborted = aborted.flatten().map(|a| (a.first_offset, a.producer_id));
-        let mut aborted: Vec<(i64, i64)> = aborted.collect();
-        aborted.sort_unstable();
+        fetched.aborted.sort_unstable();
         if level == 0 {
-            assert_eq!(aborted, []);
+            assert_eq!(fetched.aborted, []);
         } else {
-            assert_eq!(aborted, self.model.aborted(partition, from), "from {from}");
+            assert_eq!(
+                fetched.aborted,
+                self.model.aborted(partition, from),
+                "from {from}"
+            );
         }
         let mut values = Vec::new();
         for batch in read_batches(&fetched.records) {
             let known = values.len();
-            super::take(&batch, &mut aborted, &mut values);
+            super::take(&batch, &mut fetched.aborted, &mut values);
             // The first batch may begin before the offset.
             let missed = (from - batch.base_offset).clamp(0, (values.len() - known) as i64);
             values.drain(known..known + missed as usize);

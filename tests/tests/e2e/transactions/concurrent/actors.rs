@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use protocol::messages::{
-    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, EndTxnResponse, FetchResponse,
-    InitProducerIdResponse, OffsetFetchRequest, OffsetFetchResponse, TxnOffsetCommitResponse,
+    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, EndTxnResponse, InitProducerIdResponse,
+    OffsetFetchRequest, OffsetFetchResponse, TxnOffsetCommitResponse,
 };
 use tests::batch::{NewBatch, read_batches};
 use tests::wire::{fetch_request, fetched, produce_request, produced};
@@ -282,24 +282,18 @@ impl<'a> Reader<'a> {
         let Some(answer) = answer else {
             return false;
         };
-        let fetched = fetched(&answer).swap_remove(0);
+        let mut fetched = fetched(&answer).swap_remove(0);
         if fetched.error != NONE {
             assert!(is_away(fetched.error), "fetch: {}", fetched.error);
             return false;
         }
-        let response: FetchResponse<'_> = answer.read();
-        let aborted = response.responses[0].partitions[0]
-            .aborted_transactions
-            .iter();
-        let aborted = aborted.flatten().map(|a| (a.first_offset, a.producer_id));
-        let mut aborted: Vec<(i64, i64)> = aborted.collect();
         let known = self.values[at].len();
         for batch in read_batches(&fetched.records) {
             assert!(
                 batch.last_offset < fetched.last_stable_offset,
                 "an open record"
             );
-            take(&batch, &mut aborted, &mut self.values[at]);
+            take(&batch, &mut fetched.aborted, &mut self.values[at]);
             self.next[at] = batch.last_offset + 1;
         }
         self.check_offsets(at, known);
