@@ -312,6 +312,16 @@ fn java_copies_with_offsets_exactly_once_on_three_brokers() {
     java_copies(3);
 }
 
+#[test]
+fn librdkafka_copies_with_offsets_exactly_once() {
+    librdkafka_copies(1);
+}
+
+#[test]
+fn librdkafka_copies_with_offsets_exactly_once_on_three_brokers() {
+    librdkafka_copies(3);
+}
+
 /// From a topic to another, with the group that does it.
 struct Copy {
     harmed: Harmed,
@@ -362,9 +372,8 @@ fn java_copies(brokers: usize) {
     copy.run(&mut || program.assert_running());
 }
 
-#[test]
-fn librdkafka_copies_with_offsets_exactly_once() {
-    let copy = Copy::new(1);
+fn librdkafka_copies(brokers: usize) {
+    let copy = Copy::new(brokers);
     let bootstrap = copy.harmed.cluster.bootstrap();
     let copiers = Copiers::start(&bootstrap, &copy.from, &copy.to, &copy.group);
     copy.run(&mut || copiers.assert_running());

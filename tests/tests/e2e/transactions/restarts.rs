@@ -47,6 +47,9 @@ fn producer(bootstrap: &str, id: &str) -> BaseProducer {
         ("retry.backoff.ms", "50"),
         ("reconnect.backoff.max.ms", "500"),
         ("linger.ms", "0"),
+        // librdkafka 2.10 and later forget a broker that is not in Metadata any more, but wait for it where it was the group's
+        // coordinator, without limit, until a connection opens or closes (its issues 5511 and 5456).
+        ("connections.max.idle.ms", "5000"),
     ];
     client(bootstrap, &settings)
 }
