@@ -40,21 +40,25 @@ const LARGE: Produce = Produce {
     record_bytes: 100,
 };
 
-/// Prints one line for each thing that is measured.
-pub(crate) fn run(rounds: usize, seconds: f64, log_gib: u64) {
+/// Prints one line for each thing that is measured; of the four parts those whose names `picks` takes.
+pub(crate) fn run(rounds: usize, seconds: f64, log_gib: u64, picks: impl Fn(&str) -> bool) {
     let mut first = Broker::start_with(&["--log-retention-check-interval-ms", "1000"]);
     assert!(first.is_ready_or_ended(), "the broker has ended");
     let url = url(&first);
     let mut second = Broker::stopped(&["--node-id", "2", "--database-url", &url]);
-    throughput(
-        &first,
-        &mut second,
-        rounds,
-        Duration::from_secs_f64(seconds),
-    );
-    changes(&first, &mut second, rounds);
-    retention(&first, &url, log_gib);
-    compaction(&first, &url);
+    let length = Duration::from_secs_f64(seconds);
+    if picks("throughput") {
+        throughput(&first, &mut second, rounds, length);
+    }
+    if picks("changes") {
+        changes(&first, &mut second, rounds);
+    }
+    if picks("retention") {
+        retention(&first, &url, log_gib);
+    }
+    if picks("compaction") {
+        compaction(&first, &url);
+    }
 }
 
 /// The port of each partition's leader.

@@ -1,7 +1,8 @@
 //! Load on the broker beside Apache Kafka and beside plain COPY, all in one run: `make bench`.
 //!
 //! `cargo bench -p tests --bench broker -- [--seconds 3] [--rounds 3] [--only <part of a load's name>] [--without-kafka]`
-//! `cargo bench -p tests --bench broker -- --cluster <GiB of a log that expires> [--seconds 3] [--rounds 3]`
+//! `cargo bench -p tests --bench broker -- --cluster <GiB of a log that expires> [--seconds 3] [--rounds 3]
+//! [--only <part of throughput, changes, retention or compaction>]`
 //!
 //! Every load runs on each system in turn, `rounds` times; the table has the medians. The clients share the machine with the
 //! systems, so only ratios within a run mean something. The ceiling puts the same bytes into an equal table of the broker's own
@@ -20,7 +21,7 @@ mod system;
 mod table;
 mod transactions;
 
-use load::{Load, Sample};
+use load::Sample;
 use system::System;
 use table::Row;
 
@@ -67,16 +68,18 @@ impl Options {
         options
     }
 
-    fn picks(&self, load: &Load) -> bool {
+    fn picks(&self, name: &str) -> bool {
         let only = self.only.as_deref();
-        only.is_none_or(|only| load.name.contains(only))
+        only.is_none_or(|only| name.contains(only))
     }
 }
 
 fn main() {
     let options = Options::parse();
     if let Some(log_gib) = options.cluster {
-        return cluster::run(options.rounds, options.seconds, log_gib);
+        return cluster::run(options.rounds, options.seconds, log_gib, |part| {
+            options.picks(part)
+        });
     }
     let mut systems = vec![System::pg_kafka(), System::ceiling()];
     if options.with_kafka {
@@ -88,7 +91,7 @@ fn main() {
         warm_up(&systems, &options);
     }
     let mut rows = Vec::new();
-    for load in load::all().filter(|load| options.picks(load)) {
+    for load in load::all().filter(|load| options.picks(load.name)) {
         let mut samples: Vec<Vec<Sample>> = systems.iter().map(|_| Vec::new()).collect();
         for _ in 0..options.rounds {
             for (at, of_system) in samples.iter_mut().enumerate() {
@@ -107,7 +110,7 @@ fn main() {
 /// Kafka's first seconds are those of a cold Java machine.
 fn warm_up(systems: &[System], options: &Options) {
     for system in systems.iter().filter(|s| s.is_kafka()) {
-        for load in load::all().filter(|l| l.warms_up() && options.picks(l)) {
+        for load in load::all().filter(|l| l.warms_up() && options.picks(l.name)) {
             let _not_counted = load.run(system.port(), 5.0);
         }
     }
