@@ -46,7 +46,7 @@ pub(crate) struct Cluster {
 /// The cluster as it was seen last.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    /// Brokers that live and are not stopping, by node id; this one too.
+    /// Brokers that live, have loaded and are not stopping, by node id; this one too.
     pub(crate) brokers: Vec<BrokerRow>,
     /// Who coordinates, by shard.
     shards: Vec<ShardOwner>,
@@ -176,6 +176,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// From now on it is given partitions, and clients are told of it.
+    pub(crate) async fn open(&self) -> Result<(), storage::Error> {
+        let (node_id, incarnation) = (self.me.node_id, self.me.incarnation);
+        self.store.note_loaded(node_id, incarnation).await
+    }
+
     /// Tells that the broker lives, for as long as it is in the cluster.
     pub(crate) async fn beat(self: Arc<Self>) {
         let mut heart = self.store.heart(self.me.node_id, self.me.incarnation);
@@ -195,7 +201,13 @@ impl Cluster {
                     self.judge_later();
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "a heartbeat was not heard");
+                    match error {
+                        storage::Error::Conflict(_) if !is_blind => tracing::warn!(
+                            %error,
+                            "no heartbeat is heard while this broker's row of kafka.brokers is locked by another session, trying again"
+                        ),
+                        _ => tracing::debug!(%error, "a heartbeat was not heard"),
+                    }
                     is_blind = true;
                     self.judge_later();
                 }
@@ -276,7 +288,9 @@ impl Cluster {
         let are_judged = Instant::now() >= *self.judge_at();
         let is_there = |broker: &BrokerRow| {
             let is_own = broker.incarnation == self.me.incarnation;
-            (broker.is_alive || is_own || !are_judged) && !broker.is_stopping
+            (broker.is_alive || is_own || !are_judged)
+                && (!broker.is_loading || is_own)
+                && !broker.is_stopping
         };
         let brokers = all.into_iter().filter(is_there).collect();
         let view = Arc::new(View { brokers, shards });

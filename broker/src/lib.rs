@@ -309,8 +309,6 @@ impl Joined {
         let parts = (store.clone(), catalog.clone(), settings.clone());
         let groups = Groups::open(parts, &config, stopping.clone()).await?;
         cluster.begin(&groups).await?;
-        let (ours, theirs) = (cluster.clone(), (catalog.clone(), groups.clone()));
-        tasks.spawn(ours.run(theirs.0, theirs.1, leaving.clone()));
         tasks.spawn(groups.clone().expire_offsets(&config));
         let interval = Duration::from_millis(config.log_retention_check_interval_ms);
         tasks.spawn(log.clone().expire(interval));
@@ -328,11 +326,11 @@ impl Joined {
         let cleaner_limits = move || settings::cleaner_limits(&limited.snapshot());
         tasks.spawn(log.clean(cleaner_limits));
         let context = Arc::new(Context {
-            catalog,
-            cluster,
+            catalog: catalog.clone(),
+            cluster: cluster.clone(),
             settings,
             store,
-            groups,
+            groups: groups.clone(),
             transactions,
             fetches: Budget::new(config.fetch_memory_bytes),
             fetch_sessions: fetch_sessions(&config),
@@ -344,6 +342,8 @@ impl Joined {
         if let Some(pages) = serve_admin(&context, &stopping).await? {
             tasks.spawn(pages);
         }
+        cluster.open().await?;
+        tasks.spawn(cluster.run(catalog, groups, leaving.clone()));
         ready();
         serve_clients(context, &leaving, listeners, limits).await;
         Ok(())

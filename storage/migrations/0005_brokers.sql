@@ -10,6 +10,7 @@ create table kafka.brokers (
     port int4 not null,
     rack text,
     release text not null,
+    is_loading boolean not null default true,
     is_stopping boolean not null default false,
     session_timeout_ms int8 not null,
     started_at timestamptz not null default clock_timestamp(),
@@ -23,6 +24,7 @@ comment on column kafka.brokers.host is 'Address that clients are told';
 comment on column kafka.brokers.port is 'Port that clients are told';
 comment on column kafka.brokers.rack is 'broker.rack';
 comment on column kafka.brokers.release is 'Release of pg_kafka';
+comment on column kafka.brokers.is_loading is 'It reads topics and groups before it serves: nothing is handed to it, and clients are not told of it';
 comment on column kafka.brokers.is_stopping is 'It hands over what it leads and takes nothing more';
 comment on column kafka.brokers.session_timeout_ms is 'Milliseconds without a heartbeat after which it counts as dead';
 comment on column kafka.brokers.started_at is 'When it came into the cluster';
@@ -36,12 +38,20 @@ comment on column kafka.topic_partitions.lane is
     'Lane its appends go through, whose owner leads the partition. Changes only in a transaction that holds the row of the old lane, after its segments are sealed';
 comment on column kafka.topic_partitions.leader_epoch is 'Raised by each change of the leader';
 
+create function kafka.brokers_to_lead() returns setof int4
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    with living as (select b.node_id, b.is_loading from kafka.brokers b
+        where not b.is_stopping and b.heartbeat > clock_timestamp() - b.session_timeout_ms * interval '1 ms')
+    select l.node_id from living l where not l.is_loading or not exists (select from living o where not o.is_loading)
+$$;
+comment on function kafka.brokers_to_lead() is 'Brokers that live and may be given partitions; those that load where there are no others';
+revoke all on function kafka.brokers_to_lead() from public;
+
 -- Partitions of new topics are dealt to the brokers that live.
 create function kafka.lanes_for_new_partitions() returns int4[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select coalesce(
-        (select array_agg(b.node_id order by b.node_id) from kafka.brokers b
-            where not b.is_stopping and b.heartbeat > clock_timestamp() - b.session_timeout_ms * interval '1 ms'),
+        (select array_agg(n order by n) from kafka.brokers_to_lead() n),
         (select array_agg(l.lane_id order by l.lane_id) from kafka.lanes l),
         '{0}')
 $$;

@@ -44,6 +44,8 @@ pub struct BrokerRow {
     pub port: i32,
     /// Rack or zone.
     pub rack: Option<String>,
+    /// Whether it is not yet ready to serve: nothing is handed to it.
+    pub is_loading: bool,
     /// Whether it takes nothing more.
     pub is_stopping: bool,
     /// Whether its last heartbeat is young enough.
@@ -81,7 +83,7 @@ pub struct Heart {
 
 impl Heart {
     /// Says that the broker lives; false if it is not in the cluster any more. `Unavailable` if the database did not answer
-    /// within `patience`.
+    /// within `patience`, `Conflict` if the broker's row stays locked by another session.
     pub async fn beat(&mut self, patience: Duration) -> Result<bool> {
         let connection = self.connection.take();
         let beating = async {
@@ -89,9 +91,7 @@ impl Heart {
                 Some(connection) => connection,
                 None => {
                     let connection = pool::connect(&self.store.inner.connect).await?;
-                    // A heartbeat that is lost with the server is missed by nobody.
-                    let relaxed = "set synchronous_commit = off";
-                    connection.client.batch_execute(relaxed).await?;
+                    connection.client.batch_execute(HEART_SESSION).await?;
                     connection
                 }
             };
@@ -117,13 +117,20 @@ const REGISTER: &str = "insert into kafka.brokers (node_id, incarnation, host, p
      values ($1, $2, $3, $4, $5, $6, $7) \
      on conflict (node_id) do update set incarnation = excluded.incarnation, broker_epoch = excluded.broker_epoch, \
          host = excluded.host, port = excluded.port, rack = excluded.rack, release = excluded.release, \
-         session_timeout_ms = excluded.session_timeout_ms, is_stopping = false, \
+         session_timeout_ms = excluded.session_timeout_ms, is_loading = true, is_stopping = false, \
          started_at = clock_timestamp(), heartbeat = clock_timestamp() \
      returning broker_epoch";
+/// A heartbeat that is lost with the server is missed by nobody. Without a limit each that waits for a locked row would leave a
+/// session behind.
+const HEART_SESSION: &str = "set synchronous_commit = off; set lock_timeout = 1000";
 const HEARTBEAT: &str = "update kafka.brokers set heartbeat = clock_timestamp() where node_id = $1 and incarnation = $2";
+const LOADED: &str =
+    "update kafka.brokers set is_loading = false where node_id = $1 and incarnation = $2";
 const STOPPING: &str =
     "update kafka.brokers set is_stopping = true where node_id = $1 and incarnation = $2";
 const UNREGISTER: &str = "delete from kafka.brokers where node_id = $1 and incarnation = $2";
+const LANE_LOADS: &str = "select n, (select count(*) from kafka.topic_partitions p where p.lane = n) \
+     from kafka.brokers_to_lead() n order by n";
 const REPLACED: &str = "select 1 from kafka.brokers where node_id = $1 and incarnation <> $2";
 const TELL: &str = "select pg_notify('kafka_topics', 'leaders')";
 
@@ -156,7 +163,8 @@ pub fn session_name(incarnation: Uuid) -> String {
 }
 
 impl Store {
-    /// Puts a broker into the cluster and returns its epoch. A former one with the same number is out of it from now on.
+    /// Puts a broker into the cluster, as one that loads, and returns its epoch. A former one with the same number is out of it
+    /// from now on.
     pub async fn register_broker(&self, broker: &Registration) -> Result<i64> {
         let client = self.client().await?;
         let timeout_ms = i64::try_from(broker.session_timeout.as_millis()).unwrap_or(i64::MAX);
@@ -187,6 +195,14 @@ impl Store {
             incarnation,
             connection: None,
         }
+    }
+
+    /// Says that a broker is ready to lead partitions.
+    pub async fn note_loaded(&self, node_id: i32, incarnation: Uuid) -> Result<()> {
+        let client = self.client().await?;
+        client.execute(LOADED, &[&node_id, &incarnation]).await?;
+        client.query(TELL, &[]).await?;
+        Ok(())
     }
 
     /// Says that a broker takes nothing more.
@@ -229,7 +245,7 @@ impl Store {
     /// All registered brokers, by number.
     pub async fn brokers(&self) -> Result<Vec<BrokerRow>> {
         let brokers = format!(
-            "select node_id, incarnation, broker_epoch, host, port, rack, is_stopping, {ALIVE}, \
+            "select node_id, incarnation, broker_epoch, host, port, rack, is_loading, is_stopping, {ALIVE}, \
              extract(epoch from clock_timestamp() - heartbeat)::float8 from kafka.brokers order by node_id"
         );
         let client = self.client().await?;
@@ -252,10 +268,10 @@ impl Store {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// How many partitions each living broker leads that is not stopping, by lane.
+    /// How many partitions each broker leads that may be given some, by lane.
     pub async fn lane_loads(&self) -> Result<Vec<LaneLoad>> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(&lane_loads()).await?;
+        let statement = client.prepare_cached(LANE_LOADS).await?;
         let rows = client.query(&statement, &[]).await?;
         Ok(rows.iter().map(lane_load).collect())
     }
@@ -284,7 +300,7 @@ impl Store {
         }
         transaction.execute(DEPOSE, &[&lane_id]).await?;
         let loads: Vec<LaneLoad> = transaction
-            .query(&lane_loads(), &[])
+            .query(LANE_LOADS, &[])
             .await?
             .iter()
             .map(lane_load)
@@ -371,13 +387,6 @@ async fn deal(
     })
 }
 
-fn lane_loads() -> String {
-    format!(
-        "select b.node_id, (select count(*) from kafka.topic_partitions p where p.lane = b.node_id) \
-         from kafka.brokers b where not b.is_stopping and b.{ALIVE} order by b.node_id"
-    )
-}
-
 fn lane_load(row: &Row) -> LaneLoad {
     LaneLoad {
         lane_id: row.get(0),
@@ -393,8 +402,9 @@ fn broker_row(row: &Row) -> BrokerRow {
         host: row.get(3),
         port: row.get(4),
         rack: row.get(5),
-        is_stopping: row.get(6),
-        is_alive: row.get(7),
-        silent_seconds: row.get(8),
+        is_loading: row.get(6),
+        is_stopping: row.get(7),
+        is_alive: row.get(8),
+        silent_seconds: row.get(9),
     }
 }

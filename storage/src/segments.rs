@@ -16,6 +16,9 @@ use crate::{DatabaseConfig, Error, LaneLease, Result, Store, cleaning};
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often a lane without a roll is looked after.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
+/// The disk rests for so many times as long as the drop of a segment took.
+const REST_FACTOR: u32 = 2;
+const REST_MAX: Duration = Duration::from_secs(5);
 
 const OPEN: &str = "select segment_id from kafka.segments where lane_id = $1 and state = 'open' order by segment_id";
 const REGISTER: &str = "insert into kafka.segments (lane_id) values ($1) returning segment_id";
@@ -243,7 +246,7 @@ async fn freeze(client: &Client, segment_id: i32) -> Result<bool> {
     Ok(client.query_one(&done, &[]).await?.get(0))
 }
 
-/// Drops the table with all its rows, which costs next to nothing. False if somebody is reading it.
+/// Drops the table with all its rows. False if somebody is reading it.
 async fn drop_whole(client: &mut Client, segment_id: i32) -> Result<bool> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(DROP_PATIENCE).await?;
@@ -278,13 +281,24 @@ pub(crate) async fn keep(
         next,
         flushes_seen: 0,
         flushes_frozen: 0,
+        drops: Drops::new(),
     };
+    let mut is_resting = false;
     loop {
-        match keeper.tidy().await {
+        let kept = match is_resting {
+            true => keeper.go_on_dropping().await,
+            false => keeper.tidy().await,
+        };
+        is_resting = false;
+        match kept {
             Ok(()) => {
                 let changed = tokio::select! {
                     changed = keeper.current.changed() => changed,
                     () = keeper.store.inner.expired.notified() => Ok(()),
+                    () = tokio::time::sleep_until(keeper.drops.not_before), if keeper.drops.is_under_way() => {
+                        is_resting = true;
+                        Ok(())
+                    }
                     () = tokio::time::sleep(every) => Ok(()),
                 };
                 if changed.is_err() {
@@ -318,9 +332,92 @@ struct Keeper {
     flushes_seen: i64,
     /// `flush_seq` when the segment in use was frozen last.
     flushes_frozen: i64,
+    drops: Drops,
+}
+
+/// How far the dropping of expired segments has come. The blocks of a table are freed while its drop is committed, which keeps
+/// many a disk from anything else for a while, a flush of the log too. So they go one by one with rests in between.
+#[derive(Debug)]
+struct Drops {
+    /// The one that was tried last; `None` between two passes.
+    tried: Option<i32>,
+    /// Whether any was dropped in this pass.
+    is_worth_it: bool,
+    /// How many were left after the last drop.
+    left: usize,
+    /// When the next may be dropped.
+    not_before: Instant,
+}
+
+impl Drops {
+    fn new() -> Self {
+        Self {
+            tried: None,
+            is_worth_it: false,
+            left: usize::MAX,
+            not_before: Instant::now(),
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.tried.is_some()
+    }
+
+    /// What of these, in order, is to be tried next.
+    fn next(&mut self, expired: &[i32]) -> Option<i32> {
+        let tried = self.tried.unwrap_or(i32::MIN);
+        self.tried = expired.iter().copied().find(|id| *id > tried);
+        self.tried
+    }
+
+    /// One is dropped and took so long.
+    fn done(&mut self, took: Duration, left: usize) {
+        self.is_worth_it = true;
+        self.not_before = Instant::now() + self.rest(took, left);
+    }
+
+    /// None where as many have come as have gone: what has expired must get less.
+    fn rest(&mut self, took: Duration, left: usize) -> Duration {
+        let is_less = left < std::mem::replace(&mut self.left, left);
+        match is_less {
+            true => (took * REST_FACTOR).min(REST_MAX),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// All are tried. What has expired meanwhile may be before those, so another pass follows one that was of use.
+    fn pass_is_over(&mut self) {
+        self.tried = self.is_worth_it.then_some(i32::MIN);
+        self.is_worth_it = false;
+        self.left = usize::MAX;
+    }
 }
 
 impl Keeper {
+    async fn go_on_dropping(&mut self) -> Result<()> {
+        let mut connection = crate::pool::connect(&self.store.inner.connect).await?;
+        self.lease.committed_flushes(&connection.client).await?;
+        self.drop_expired(&mut connection.client).await
+    }
+
+    /// Drops one segment, if there is one to be dropped and it is time.
+    async fn drop_expired(&mut self, client: &mut Client) -> Result<()> {
+        if Instant::now() < self.drops.not_before {
+            return Ok(());
+        }
+        let rows = client.query(EXPIRED, &[&self.lease.lane_id]).await?;
+        let expired: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        while let Some(id) = self.drops.next(&expired) {
+            let begun = Instant::now();
+            if drop_whole(client, id).await? {
+                self.drops.done(begun.elapsed(), expired.len() - 1);
+                return Ok(());
+            }
+        }
+        self.drops.pass_is_over();
+        Ok(())
+    }
+
     async fn tidy(&mut self) -> Result<()> {
         let in_use = *self.current.borrow_and_update();
         // A connection of its own: sealing and freezing may take longer than a pooled one allows a statement.
@@ -341,9 +438,8 @@ impl Keeper {
             client.batch_execute(&weigh(row.get(0))).await?;
         }
         cleaning::rescue(client, lease).await?;
-        for row in client.query(EXPIRED, &[&lease.lane_id]).await? {
-            drop_whole(client, row.get(0)).await?;
-        }
+        self.drop_expired(client).await?;
+        let lease = &self.lease;
         for row in client.query(UNFROZEN, &[&lease.lane_id]).await? {
             let id: i32 = row.get(0);
             if freeze(client, id).await? {
@@ -368,5 +464,41 @@ impl Keeper {
             freeze(&connection.client, in_use).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_rests_while_what_has_expired_gets_less() {
+        let mut drops = Drops::new();
+        let mut rest = |took_ms, left| {
+            let rest = drops.rest(Duration::from_millis(took_ms), left);
+            rest.as_millis()
+        };
+        assert_eq!(rest(300, 9), 600);
+        assert_eq!(rest(200, 8), 400);
+        assert_eq!(rest(60_000, 7), 5_000);
+        assert_eq!(rest(60_000, 7), 0, "one came, one went");
+        assert_eq!(rest(60_000, 70), 0);
+        assert_eq!(rest(300, 69), 600);
+    }
+
+    #[test]
+    fn each_expired_segment_is_tried_once_in_a_pass() {
+        let mut drops = Drops::new();
+        assert_eq!(drops.next(&[3, 5]), Some(3));
+        drops.done(Duration::ZERO, 1);
+        assert_eq!(drops.next(&[1, 5]), Some(5), "1 has expired meanwhile");
+        assert_eq!(drops.next(&[1, 5]), None, "5 is in use");
+        drops.pass_is_over();
+        assert!(drops.is_under_way());
+        assert_eq!(drops.next(&[1, 5]), Some(1));
+        assert_eq!(drops.next(&[1, 5]), Some(5));
+        assert_eq!(drops.next(&[1, 5]), None);
+        drops.pass_is_over();
+        assert!(!drops.is_under_way(), "none could be dropped");
     }
 }

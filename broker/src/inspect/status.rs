@@ -32,10 +32,11 @@ pub(super) async fn print(store: &Store, out: &mut (dyn Write + Send)) -> Result
     }
     writeln!(out)?;
     for broker in &store.brokers().await? {
-        let state = match (broker.is_alive, broker.is_stopping) {
-            (false, _) => "silent",
-            (true, true) => "stopping",
-            (true, false) => "alive",
+        let state = match broker {
+            _ if !broker.is_alive => "silent",
+            _ if broker.is_stopping => "stopping",
+            _ if broker.is_loading => "loading",
+            _ => "alive",
         };
         writeln!(
             out,

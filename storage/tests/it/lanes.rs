@@ -161,19 +161,78 @@ async fn what_somebody_locks_by_sql_is_waited_for_a_moment_only() {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Its incarnation.
+async fn register(store: &Store, node_id: i32, session_timeout: Duration) -> Uuid {
+    let broker = Registration {
+        node_id,
+        incarnation: Uuid::new_v4(),
+        host: "localhost".to_owned(),
+        port: 9092,
+        rack: None,
+        session_timeout,
+    };
+    store.register_broker(&broker).await.unwrap();
+    broker.incarnation
+}
+
 /// Registered brokers: one that lives, and one that has never sent a heartbeat in its short session.
 async fn brokers(store: &Store) {
-    for (node_id, session_timeout) in [(1, Duration::from_secs(3600)), (2, Duration::ZERO)] {
-        let broker = Registration {
-            node_id,
-            incarnation: Uuid::new_v4(),
-            host: "localhost".to_owned(),
-            port: 9092,
-            rack: None,
-            session_timeout,
-        };
-        store.register_broker(&broker).await.unwrap();
+    register(store, 1, HOUR).await;
+    register(store, 2, Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_loads_is_given_nothing_while_others_have_loaded() {
+    let test = TestStore::new().await;
+    let lanes = async || {
+        let loads = test.store.lane_loads().await.unwrap();
+        loads.iter().map(|load| load.lane_id).collect::<Vec<_>>()
+    };
+    let first = register(&test.store, 1, HOUR).await;
+    register(&test.store, 2, HOUR).await;
+    assert_eq!(lanes().await, [1, 2], "nobody has loaded");
+    test.store.note_loaded(1, first).await.unwrap();
+    assert_eq!(lanes().await, [1]);
+    let sql = test.sql().await;
+    sql.execute(
+        "insert into kafka.topics (name, partitions) values ('t', 4)",
+        &[],
+    )
+    .await
+    .unwrap();
+    assert_eq!(test.store.lane_loads().await.unwrap()[0].partitions, 4);
+    register(&test.store, 3, Duration::ZERO).await;
+    sql.execute("update kafka.topic_partitions set lane = 3", &[])
+        .await
+        .unwrap();
+    let takeover = test.store.take_over_lane(3).await.unwrap().unwrap();
+    assert_eq!((takeover.partitions, takeover.lanes), (4, vec![1]));
+    // Another start of it.
+    register(&test.store, 1, HOUR).await;
+    assert_eq!(lanes().await, [1, 2]);
+}
+
+#[tokio::test]
+async fn heartbeats_that_find_the_row_locked_leave_no_sessions_behind() {
+    let test = TestStore::new().await;
+    let incarnation = register(&test.store, 1, HOUR).await;
+    let mut heart = test.store.heart(1, incarnation);
+    let patience = Duration::from_secs(60);
+    assert!(heart.beat(patience).await.unwrap());
+    let sql = test.sql().await;
+    sql.batch_execute("begin; select from kafka.brokers for update")
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let refused = heart.beat(patience).await;
+        assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
     }
+    let waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    assert!(sql.query(waiting, &[]).await.unwrap().is_empty());
+    sql.batch_execute("rollback").await.unwrap();
+    assert!(heart.beat(patience).await.unwrap());
 }
 
 #[tokio::test]

@@ -56,6 +56,17 @@ impl Wired {
     }
 }
 
+fn assert_in_doubt(error: &Error) {
+    let is_in_doubt = matches!(
+        error,
+        Error::Unavailable {
+            outcome: Outcome::Unknown,
+            ..
+        }
+    );
+    assert!(is_in_doubt, "{error:?}");
+}
+
 #[tokio::test]
 async fn commit_whose_answer_is_lost_is_recognised() {
     for (bytes, wire) in SIZES
@@ -123,16 +134,7 @@ async fn flush_in_doubt_takes_only_itself_again() {
         wired.proxy.set(Wire::Hung);
         let deadline = Instant::now() + Duration::from_millis(300);
         let error = wired.writer.flush(&flush, deadline).await.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Unavailable {
-                    outcome: Outcome::Unknown,
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert_in_doubt(&error);
         let error = wired
             .writer
             .flush(&[run(wired.part, 1, 1, bytes + 1)], soon())
@@ -203,16 +205,7 @@ async fn flush_in_doubt_whose_lane_is_locked_stays_in_doubt() {
         wired.proxy.set(Wire::Whole);
         let deadline = Instant::now() + Duration::from_secs(4);
         let error = wired.writer.flush(&flush, deadline).await.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Unavailable {
-                    outcome: Outcome::Unknown,
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert_in_doubt(&error);
         somebody.batch_execute("rollback").await.unwrap();
         wired.writer.flush(&flush, soon()).await.unwrap();
         assert_eq!(wired.stored_bases().await, [0, 1]);

@@ -317,7 +317,7 @@ fn a_stop_hands_over_before_it_ends() {
     load.check(&cluster.bootstrap(), &topic);
 }
 
-/// It tells that it lives however long it takes to load the topics, here as long as they are locked.
+/// It tells that it lives however long it takes to load the topics, here as long as they are locked, and is given nothing before.
 #[test]
 fn a_broker_that_loads_for_longer_than_its_session_stays_in_the_cluster() {
     let mut cluster = Cluster::stopped(2, "5000");
@@ -325,6 +325,8 @@ fn a_broker_that_loads_for_longer_than_its_session_stays_in_the_cluster() {
     wait_for("the first broker", LIMIT, || {
         (nodes(&cluster.brokers[0]).len() == 1).then_some(())
     });
+    let topic = fresh_topic("led");
+    Connection::open(&cluster.brokers[0]).create_topic(&topic, 4);
     let lock = "lock table kafka.topics in access exclusive mode";
     let lock = cluster.postgres.begin(lock);
     cluster.brokers[1].spawn();
@@ -333,9 +335,15 @@ fn a_broker_that_loads_for_longer_than_its_session_stays_in_the_cluster() {
     wait_for("heartbeats for longer than a session", LIMIT, || {
         (!cluster.postgres.query(is_heard).is_empty()).then_some(())
     });
+    let given = "select 1 from kafka.topic_partitions where lane <> 1";
+    assert!(cluster.postgres.query(given).is_empty());
+    assert_eq!(nodes(&cluster.brokers[0]), BTreeSet::from([1]));
     drop(lock);
     cluster.brokers[1].wait_until_ready();
     cluster.wait_until_whole();
+    wait_for("its share of the partitions", LIMIT, || {
+        (cluster.postgres.query(given).len() == 2).then_some(())
+    });
 }
 
 #[test]
