@@ -40,6 +40,7 @@ chaos:
 	  transactions::chaos::kafka_streams_counts_words_exactly_once_on_three_brokers transactions::brokers::chaos \
 	  transactions::chaos::java_copies_with_offsets_exactly_once_on_three_brokers \
 	  transactions::chaos::librdkafka_copies_with_offsets_exactly_once \
+	  transactions::chaos::librdkafka_copies_with_offsets_exactly_once_on_three_brokers \
 	  transactions::concurrent::concurrent_histories_over_several_brokers \
 	  transactions::histories::random_histories_are_as_a_plain_model_says --exact --nocapture
 
