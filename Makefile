@@ -3,7 +3,9 @@
 .DEFAULT_GOAL := run
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-DATA ?= ./data
+# PostgreSQL does not run as root, and the account it runs as must reach its data: from root's own home directory it does not.
+DATA ?= $(shell dir=$$PWD; while [ "$$(id -u)" = 0 ] && [ "$$dir" != / ]; do \
+  case $$(stat -c %a "$$dir") in (*[02468]) echo /var/lib/pg_kafka; exit;; esac; dir=$$(dirname "$$dir"); done; echo ./data)
 PORT ?= 9092
 PROFILE ?= release
 ROUNDS ?= 20
@@ -12,7 +14,7 @@ SECONDS ?= 60
 KAFKA ?= 4.4.0
 OUT ?= schemas
 
-# Starts the broker on port 9092 with a private PostgreSQL in ./data. ARGS adds arguments, PROFILE=dev builds faster.
+# Starts the broker on port 9092 with a private PostgreSQL in $(DATA). ARGS adds arguments, PROFILE=dev builds faster.
 run: build
 	cargo run --quiet --locked --profile $(PROFILE) -p broker --bin pg_kafka -- --listeners localhost:$(PORT) --data-dir $(DATA) $(ARGS)
 
