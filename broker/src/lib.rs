@@ -106,6 +106,9 @@ pub async fn run(
     shutdown: CancellationToken,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), Error> {
+    for (setting, value) in config.without_effect() {
+        tracing::info!(setting, value, "has no effect on this broker");
+    }
     let embedded = match &config.database_url {
         Some(_) => None,
         None => Some(start_embedded(&config).await?),

@@ -46,6 +46,17 @@ fn store(
     Ok(())
 }
 
+impl Config {
+    /// Settings that were given although they mean nothing here, with their values.
+    pub(crate) fn without_effect(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let idle = |setting: &&Setting| [IDLE, OTHER_GROUPS].contains(&setting.section);
+        GIVEN.iter().filter(idle).filter_map(|setting| {
+            let value = self.given.get(setting.name)?;
+            Some((setting.name, &**value))
+        })
+    }
+}
+
 /// In the order of the help.
 #[rustfmt::skip] // a table: one row a setting
 pub(super) static GIVEN: &[Setting] = &[
@@ -211,4 +222,40 @@ pub(super) static GIVEN: &[Setting] = &[
         "The largest value of it.").fixed(),
     given!(OTHER_GROUPS, "group.streams.rack.aware.assignment.tags", "TAGS", Kind::List, "",
         "Default of streams.rack.aware.assignment.tags of groups.").fixed(),
+    given!(OTHER_GROUPS, "group.share.assignors", "NAMES", Kind::List, "simple",
+        "Assignors of share groups.").fixed(),
+    given!(OTHER_GROUPS, "group.share.max.share.sessions", "COUNT", Kind::int(1), "2000",
+        "The most sessions of consumers of share groups.").fixed(),
+    given!(OTHER_GROUPS, "group.share.max.size", "COUNT", Kind::Int { least: 1, most: 1000 }, "200",
+        "The most members of a share group.").fixed(),
+    given!(OTHER_GROUPS, "group.streams.assignors", "NAMES", Kind::List, "sticky",
+        "Assignors of streams groups.").fixed(),
+    given!(OTHER_GROUPS, "group.streams.max.size", "COUNT", Kind::int(1), "2147483647",
+        "The most members of a streams group.").fixed(),
+    given!(OTHER_GROUPS, "group.streams.topology.description.plugin.class", "CLASS", Kind::Text, "",
+        "Kafka's plugin that describes the topologies of streams groups.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.append.linger.ms", "MS", Kind::int(-1), "-1",
+        "How long Kafka's coordinator of share groups gathers what it writes.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.cached.buffer.max.bytes", "BYTES", Kind::int(524_288), "1048588",
+        "The largest buffer that it keeps."),
+    given!(OTHER_GROUPS, "share.coordinator.load.buffer.size", "BYTES", Kind::int(1), "5242880",
+        "How much it reads at once.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.snapshot.update.records.per.snapshot", "COUNT", Kind::int(0), "500",
+        "How many updates it writes between two snapshots.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.state.topic.compression.codec", "CODEC", Kind::int(0), "0",
+        "How Kafka compresses the topic of states of share groups.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.state.topic.min.isr", "COUNT", Kind::Short { least: 1 }, "2",
+        "Copies that must have what is written to it.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.state.topic.num.partitions", "COUNT", Kind::int(1), "50",
+        "Partitions of it.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.state.topic.replication.factor", "COUNT", Kind::Short { least: 1 }, "3",
+        "Copies of it.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.state.topic.segment.bytes", "BYTES", Kind::int(1), "104857600",
+        "Segments of it.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.threads", "COUNT", Kind::int(1), "1",
+        "Threads of Kafka's coordinator of share groups.").fixed(),
+    given!(OTHER_GROUPS, "share.coordinator.write.timeout.ms", "MS", Kind::int(1), "5000",
+        "How long its writes may take.").fixed(),
+    given!(OTHER_GROUPS, "share.fetch.purgatory.purge.interval.requests", "COUNT", Kind::int(i32::MIN), "1000",
+        "How often Kafka looks through the waiting fetches of share groups.").fixed(),
 ];

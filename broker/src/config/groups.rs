@@ -96,18 +96,11 @@ impl Config {
                 .map(|rest| format!("group.{kind}.{rest}"));
             self.in_order(&heartbeat, "less than", &session)?;
         }
-        for (least, most) in [
-            (
-                "group.streams.num.standby.replicas",
-                "group.streams.max.standby.replicas",
-            ),
-            (
-                "group.min.session.timeout.ms",
-                "group.max.session.timeout.ms",
-            ),
-        ] {
-            self.in_order(least, "less than or equal to", most)?;
-        }
+        self.in_order(
+            "group.streams.num.standby.replicas",
+            "less than or equal to",
+            "group.streams.max.standby.replicas",
+        )?;
         self.in_order(
             "broker.heartbeat.interval.ms",
             "less than",
@@ -170,10 +163,6 @@ mod tests {
             assert_eq!(config.check_spans(), Err(text.to_owned()));
         };
         Config::default().check_spans().unwrap();
-        refused(
-            |c| c.group_min_session_timeout_ms = 2_000_000,
-            "group.min.session.timeout.ms must be less than or equal to group.max.session.timeout.ms",
-        );
         refused(
             |c| c.group_consumer_session_timeout_ms = 1,
             "group.consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",

@@ -186,3 +186,33 @@ fn passwords_are_not_shown() {
         assert_eq!(config.database_url.unwrap().expose(), url);
     }
 }
+
+#[test]
+fn settings_of_groups_have_kafkas_limits() {
+    // Kafka has none for these, nor between them.
+    let config = load_with(
+        &[
+            "--group-min-session-timeout-ms=-7",
+            "--group-max-session-timeout-ms=-9",
+            "--group-initial-rebalance-delay-ms=-5",
+            "--offset-metadata-max-bytes=-1",
+        ],
+        &[],
+    );
+    assert_eq!(config.unwrap().group_min_session_timeout_ms, -7);
+    refused(load_with(&["--group-max-size=0"], &[]), &["group.max.size"]);
+}
+
+#[test]
+fn settings_of_what_is_not_served_are_taken_and_named() {
+    let text = "group.share.max.size = 300\ngroup.streams.max.standby.replicas = 2\nshare.coordinator.threads = 4\nnum.partitions = 5";
+    let config = load_file(text).unwrap();
+    let named: Vec<_> = config.without_effect().collect();
+    let expected = [
+        ("group.share.max.size", "300"),
+        ("share.coordinator.threads", "4"),
+    ];
+    assert_eq!(named, expected, "what is given and is not the default");
+    let beyond = load_file("group.share.max.size = 1001");
+    refused(beyond, &["group.share.max.size", "1001"]);
+}

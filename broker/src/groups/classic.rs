@@ -181,12 +181,17 @@ impl ClassicGroup {
         self.is_stored = true;
     }
 
+    /// Its members are consumers.
+    pub(crate) fn has_consumers(&self) -> bool {
+        self.protocol_type.as_deref() == Some(CONSUMER)
+    }
+
     /// The topics that members are subscribed to; `None` where they do not say so in Kafka's form.
     pub(crate) fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
         if self.members.is_empty() {
             return Some(BTreeSet::new());
         }
-        if self.protocol_type.as_deref() != Some(CONSUMER) {
+        if !self.has_consumers() {
             return None;
         }
         let protocol = self.protocol.as_deref()?;

@@ -13,7 +13,7 @@ pub(crate) struct GroupConfig {
     /// group.max.size
     pub(crate) max_size: usize,
     /// offset.metadata.max.bytes
-    pub(crate) metadata_bytes_max: usize,
+    pub(crate) metadata_length_max: usize,
     pub(crate) consumer: ConsumerConfig,
 }
 
@@ -39,7 +39,7 @@ impl GroupConfig {
             session_timeout_ms: config.group_min_session_timeout_ms
                 ..=config.group_max_session_timeout_ms,
             max_size: size(config.group_max_size),
-            metadata_bytes_max: size(config.offset_metadata_max_bytes),
+            metadata_length_max: size(config.offset_metadata_max_bytes),
             consumer: ConsumerConfig {
                 session_timeout_ms: millis(config.group_consumer_session_timeout_ms),
                 heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,

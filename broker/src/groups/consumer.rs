@@ -178,8 +178,7 @@ impl ConsumerGroup {
             return "Assigning";
         }
         let is_there = |member: &Member| {
-            member.state == MemberState::Stable
-                && (member.epoch == self.assignment_epoch || member.epoch == AWAY)
+            member.state == MemberState::Stable && member.epoch == self.assignment_epoch
         };
         if self.members.values().all(is_there) {
             "Stable"
@@ -203,6 +202,10 @@ impl ConsumerGroup {
 
     /// Names of the topics that members are subscribed to.
     pub(crate) fn subscribed_topics(&self, topics: &dyn Topics) -> BTreeSet<String> {
+        // The topics of those that have left are known until somebody joins.
+        if self.members.is_empty() {
+            return BTreeSet::new();
+        }
         let mut subscribed: BTreeSet<String> = self
             .members
             .values()
@@ -250,9 +253,6 @@ impl ConsumerGroup {
 
     /// Whether a member may ask for the group's offsets.
     pub(crate) fn check_fetch(&self, member: &MemberRef) -> Result<(), ErrorCode> {
-        if member.member_id.is_empty() && member.epoch < 0 {
-            return Ok(());
-        }
         match self.members.get(&member.member_id) {
             None => Err(ErrorCode::UnknownMemberId),
             Some(known) if known.epoch != member.epoch => Err(ErrorCode::StaleMemberEpoch),
@@ -271,6 +271,10 @@ impl ConsumerGroup {
         }
         self.dirty_members.remove(member_id);
         self.bump();
+        if self.members.is_empty() {
+            // There is nothing to assign.
+            self.assignment_epoch = self.group_epoch;
+        }
     }
 
     /// Raises the group epoch: the next target is due.

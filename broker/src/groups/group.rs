@@ -165,6 +165,10 @@ impl Group {
         self.become_consumer(&request, &mut moment)?;
         let group = match &mut self.machine {
             Machine::Consumer(group) => group,
+            Machine::None if request.member_epoch > 0 => {
+                let text = format!("Consumer group {} not found.", self.group_id);
+                return Err(Failure::new(ErrorCode::GroupIdNotFound, text));
+            }
             Machine::None => return self.no_consumer_group("not found"),
             Machine::Classic(_) => return self.no_consumer_group("is not a consumer group"),
         };
@@ -204,7 +208,7 @@ impl Group {
                 );
                 let upgraded = upgraded.map_err(|reason| {
                     let text = format!(
-                        "Group {} cannot be upgraded to the consumer protocol: {reason}.",
+                        "Cannot upgrade classic group {} to consumer group because {reason}.",
                         self.group_id
                     );
                     tracing::info!("{text}");
@@ -346,12 +350,18 @@ impl Group {
         self.machine = Machine::None;
     }
 
-    /// The topics whose offsets may not be deleted.
-    pub(super) fn subscribed(&self, topics: &dyn Topics) -> Result<BTreeSet<String>, ErrorCode> {
+    /// The topics whose offsets may not be deleted. None: all, as it can't be told which ones the consumers read.
+    pub(super) fn subscribed(
+        &self,
+        topics: &dyn Topics,
+    ) -> Result<Option<BTreeSet<String>>, ErrorCode> {
         match &self.machine {
             Machine::None => Err(ErrorCode::GroupIdNotFound),
-            Machine::Classic(group) => group.subscribed_topics().ok_or(ErrorCode::NonEmptyGroup),
-            Machine::Consumer(group) => Ok(group.subscribed_topics(topics)),
+            Machine::Classic(group) => match group.subscribed_topics() {
+                None if !group.has_consumers() => Err(ErrorCode::NonEmptyGroup),
+                subscribed => Ok(subscribed),
+            },
+            Machine::Consumer(group) => Ok(Some(group.subscribed_topics(topics))),
         }
     }
 

@@ -399,7 +399,10 @@ impl Task {
                 return ControlFlow::Continue(());
             }
         };
-        let is_free = |name: &str| !subscribed.contains(name);
+        let is_free = |name: &str| {
+            let subscribed = subscribed.as_ref();
+            subscribed.is_some_and(|topics| !topics.contains(name))
+        };
         let results = partitions.iter().map(|(name, _, _)| {
             if is_free(name) {
                 Ok(())

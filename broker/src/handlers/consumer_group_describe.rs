@@ -49,7 +49,7 @@ async fn describe(request: &Request, group_id: &str) -> Result<Described, ErrorC
     if !group_rules::has_new_protocol(request) {
         return Err(ErrorCode::UnsupportedVersion);
     }
-    group_rules::check_group_id(group_id)?;
+    group_rules::check_joined_group_id(group_id)?;
     let groups = &request.context().groups;
     groups.ask(group_id, Event::DescribeConsumer).await
 }

@@ -14,6 +14,8 @@ use crate::context::Request;
 use crate::error::Failure;
 use crate::groups::{ConsumerHeartbeat, Event, HeartbeatAnswer, Partitions};
 
+/// A member leaves.
+const LEAVING: i32 = -1;
 /// A static member leaves for a while.
 const AWAY: i32 = -2;
 
@@ -49,19 +51,22 @@ async fn heartbeat(
 /// What can be said of a request without its group; the texts are those that clients show.
 fn check(version: i16, body: &ConsumerGroupHeartbeatRequest<'_>) -> Result<(), Failure> {
     let invalid = |text: &str| Err(Failure::new(ErrorCode::InvalidRequest, text));
-    if group_rules::check_joined_group_id(&body.group_id).is_err() {
-        return invalid("GroupId can't be empty.");
-    }
-    group_rules::check_member(&body.member_id, body.instance_id.as_deref()).map_err(Failure::of)?;
-    if body.member_id.is_empty() && (version >= 1 || body.member_epoch != 0) {
+    let is_blank = |text: &str| text.trim().is_empty();
+    let has_id = version >= 1 || body.member_epoch > 0 || body.member_epoch == LEAVING;
+    if has_id && is_blank(&body.member_id) {
         return invalid("MemberId can't be empty.");
     }
-    if body.instance_id.as_deref() == Some("") {
+    if is_blank(&body.group_id) {
+        return invalid("GroupId can't be empty.");
+    }
+    if body.instance_id.as_deref().is_some_and(is_blank) {
         return invalid("InstanceId can't be empty.");
     }
-    if body.rack_id.as_deref() == Some("") {
+    if body.rack_id.as_deref().is_some_and(is_blank) {
         return invalid("RackId can't be empty.");
     }
+    group_rules::check_group_id(&body.group_id).map_err(Failure::of)?;
+    group_rules::check_member(&body.member_id, body.instance_id.as_deref()).map_err(Failure::of)?;
     match body.member_epoch {
         0 if body.rebalance_timeout_ms == -1 => {
             invalid("RebalanceTimeoutMs must be provided in first request.")

@@ -16,7 +16,7 @@ use crate::catalog::Topic;
 use crate::config::{self, ValueKind};
 use crate::context::{Context, Request};
 use crate::error::Failure;
-use crate::settings::change::Resource;
+use crate::settings::change::{GROUP, Resource};
 use crate::settings::groups::GROUP_SETTINGS;
 use crate::settings::topics::TOPIC_SETTINGS;
 use crate::settings::{ConfigSource, Layer, Snapshot};
@@ -44,7 +44,8 @@ pub(crate) async fn handle<'a>(
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
             resource_name: resource.resource_name,
-            error_message: None,
+            // What Kafka says of success.
+            error_message: Some("".into()),
             ..DescribeConfigsResult::default()
         };
         match described {
@@ -82,6 +83,10 @@ fn describe<'a>(
     let is_wanted = |name: &str| keys.is_empty() || keys.iter().any(|key| *key == name);
     let snapshot = context.settings.snapshot();
     let kind = resource.resource_type;
+    if (kind, &*resource.resource_name) == (GROUP, "") {
+        let text = "Group name must not be empty";
+        return Err(Failure::new(ErrorCode::InvalidRequest, text));
+    }
     Ok(
         match Resource::find(context, kind, &resource.resource_name)? {
             Resource::Topic(topic) => topic_settings(&topic, &snapshot, is_wanted, detail),

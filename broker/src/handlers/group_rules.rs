@@ -106,7 +106,8 @@ pub(super) fn offset_write(
         return Err(ErrorCode::UnknownTopicOrPartition);
     }
     let metadata = asked.metadata.unwrap_or_default();
-    if metadata.len() > request.context().groups.config.metadata_bytes_max {
+    // Kafka counts what Java has in a string, in spite of the name of the setting.
+    if metadata.encode_utf16().count() > request.context().groups.config.metadata_length_max {
         return Err(ErrorCode::OffsetMetadataTooLarge);
     }
     Ok(OffsetWrite {

@@ -31,7 +31,7 @@ pub(crate) async fn handle<'a>(
     let mut topics: Vec<OffsetCommitResponseTopic<'a>> = body
         .topics
         .iter()
-        .map(|topic| take_topic(request, topic, body.retention_time_ms, &mut offsets))
+        .filter_map(|topic| take_topic(request, topic, body.retention_time_ms, &mut offsets))
         .collect();
     let outcome = match group_rules::check_group_id(&body.group_id) {
         Err(code) => Err(code),
@@ -67,15 +67,18 @@ pub(crate) async fn handle<'a>(
     }
 }
 
-/// Checks each partition; what can be committed goes to `offsets`.
+/// Checks each partition; what can be committed goes to `offsets`. A topic of which none is named is not answered.
 fn take_topic<'a>(
     request: &Request,
     topic: &OffsetCommitRequestTopic<'a>,
     retention_ms: i64,
     offsets: &mut Vec<OffsetWrite>,
-) -> OffsetCommitResponseTopic<'a> {
+) -> Option<OffsetCommitResponseTopic<'a>> {
     let by_id = request.version >= TOPIC_IDS_VERSION;
     let found = group_rules::find_topic(request, by_id, topic.topic_id, &topic.name);
+    if found.is_ok() && topic.partitions.is_empty() {
+        return None;
+    }
     let partitions = topic.partitions.iter().map(|partition| {
         let taken = take(request, &found, partition, retention_ms);
         let code = taken.as_ref().err().copied().unwrap_or(ErrorCode::None);
@@ -86,12 +89,12 @@ fn take_topic<'a>(
             ..OffsetCommitResponsePartition::default()
         }
     });
-    OffsetCommitResponseTopic {
+    Some(OffsetCommitResponseTopic {
         partitions: partitions.collect(),
         name: topic.name.clone(),
         topic_id: topic.topic_id,
         ..OffsetCommitResponseTopic::default()
-    }
+    })
 }
 
 fn take(

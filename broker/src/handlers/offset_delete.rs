@@ -15,7 +15,7 @@ pub(crate) async fn handle<'a>(
     request: &Request,
     body: OffsetDeleteRequest<'a>,
 ) -> OffsetDeleteResponse<'a> {
-    let codes = match group_rules::check_group_id(&body.group_id) {
+    let codes = match group_rules::check_joined_group_id(&body.group_id) {
         Err(code) => Err(code),
         Ok(()) => delete(request, &body.group_id, &body.topics).await,
     };
@@ -28,7 +28,12 @@ pub(crate) async fn handle<'a>(
             };
         }
     };
-    let topics = body.topics.into_iter().map(|topic| {
+    let catalog = &request.context().catalog;
+    // A topic of which no partition is named is not answered.
+    let is_answered = |topic: &OffsetDeleteRequestTopic<'_>| {
+        !topic.partitions.is_empty() || catalog.by_name(&topic.name).is_none()
+    };
+    let topics = body.topics.into_iter().filter(is_answered).map(|topic| {
         let partitions = topic.partitions.iter();
         let partitions = partitions.map(|partition| OffsetDeleteResponsePartition {
             partition_index: partition.partition_index,

@@ -1,5 +1,6 @@
 //! Consumer groups with real clients: the Java client, librdkafka, Kafka's own tool; restarts of the broker; SQL.
 
+mod answers;
 mod clients;
 mod languages;
 mod librdkafka;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use protocol::ErrorCode;
 
-use super::{CONSUMER, ClassicGroup, ClassicState, assign};
+use super::{ClassicGroup, ClassicState, assign};
 use crate::groups::messages::{Answers, Leaving, MemberRef, SyncAnswer, SyncRequest, Ticket};
 use crate::groups::topics::Topics;
 
@@ -75,7 +75,7 @@ impl ClassicGroup {
         out: &mut Answers,
     ) {
         let mut given: BTreeMap<String, Bytes> = given.into_iter().collect();
-        if given.is_empty() && self.protocol_type.as_deref() == Some(CONSUMER) {
+        if given.is_empty() && self.has_consumers() {
             given = assign::by_broker(self, topics);
         }
         for (id, member) in &mut self.members {

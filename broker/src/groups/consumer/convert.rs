@@ -42,7 +42,7 @@ impl ConsumerGroup {
             ));
         }
         if group.protocol_type() != Some(CONSUMER) {
-            return Err("its members are no consumers".to_owned());
+            return Err("the group does not use the consumer embedded protocol".to_owned());
         }
         if group.members().len() >= config.consumer.max_size {
             return Err("it has more members than group.consumer.max.size".to_owned());
@@ -53,7 +53,7 @@ impl ConsumerGroup {
         upgraded.assignment_epoch = epoch;
         for (id, member) in group.members() {
             let member = from_classic(member, epoch, topics, now)
-                .ok_or_else(|| format!("the subscription of member {id} cannot be read"))?;
+                .ok_or("the embedded consumer protocol is malformed")?;
             if let Some(instance) = &member.instance_id {
                 upgraded.static_members.insert(instance.clone(), id.clone());
             }

@@ -135,32 +135,18 @@ impl ConsumerGroup {
         now: u64,
     ) -> Result<(), Failure> {
         let id = &request.member_id;
-        let holder = request.instance_id.as_ref();
-        let holder = holder
-            .and_then(|instance| self.static_members.get(instance))
-            .cloned();
         if !is_joining {
-            if request.instance_id.is_some() {
-                match &holder {
-                    None => {
-                        return refused(
-                            ErrorCode::UnknownMemberId,
-                            format!("Instance id of member {id} is unknown."),
-                        );
-                    }
-                    Some(holder) if holder != id => {
-                        return refused(
-                            ErrorCode::FencedInstanceId,
-                            format!("Static member {id} was fenced by member {holder}."),
-                        );
-                    }
-                    Some(_) => {}
-                }
+            if let Some(instance) = &request.instance_id {
+                self.check_instance(id, instance)?;
             }
             return self.check_epoch(request);
         }
-        match holder {
-            Some(holder) if holder != *id => self.replace_static(&holder, id, now),
+        let instance = request.instance_id.as_ref();
+        let holder = instance.and_then(|instance| self.static_members.get_key_value(instance));
+        match holder.map(|(instance, holder)| (instance.clone(), holder.clone())) {
+            Some((instance, holder)) if holder != *id => {
+                self.replace_static(&instance, &holder, id, now)
+            }
             _ if self.members.contains_key(id) => Ok(()),
             _ if self.members.len() >= self.config.consumer.max_size => refused(
                 ErrorCode::GroupMaxSizeReached,
@@ -170,6 +156,23 @@ impl ConsumerGroup {
                 ),
             ),
             _ => Ok(()),
+        }
+    }
+
+    /// That the instance id is this member's.
+    fn check_instance(&self, id: &str, instance: &str) -> Result<(), Failure> {
+        match self.static_members.get(instance) {
+            Some(holder) if holder == id => Ok(()),
+            Some(holder) => refused(
+                ErrorCode::FencedInstanceId,
+                format!(
+                    "Static member {id} with instance id {instance} was fenced by member {holder}."
+                ),
+            ),
+            None => refused(
+                ErrorCode::UnknownMemberId,
+                format!("Instance id {instance} is unknown."),
+            ),
         }
     }
 
@@ -202,7 +205,13 @@ impl ConsumerGroup {
     }
 
     /// A new member takes over what a static member left, if it is away.
-    fn replace_static(&mut self, old_id: &str, new_id: &str, now: u64) -> Result<(), Failure> {
+    fn replace_static(
+        &mut self,
+        instance: &str,
+        old_id: &str,
+        new_id: &str,
+        now: u64,
+    ) -> Result<(), Failure> {
         let is_away = self
             .members
             .get(old_id)
@@ -211,7 +220,7 @@ impl ConsumerGroup {
             return refused(
                 ErrorCode::UnreleasedInstanceId,
                 format!(
-                    "Static member {new_id} cannot join the group because the instance id is owned by member {old_id}."
+                    "Static member {new_id} with instance id {instance} cannot join the group because the instance id is owned by {old_id} member."
                 ),
             );
         }
@@ -296,23 +305,7 @@ impl ConsumerGroup {
     fn leave(&mut self, request: &ConsumerHeartbeat) -> Result<HeartbeatAnswer, Failure> {
         let id = &request.member_id;
         if let Some(instance) = &request.instance_id {
-            match self.static_members.get(instance) {
-                None => {
-                    return refused(
-                        ErrorCode::UnknownMemberId,
-                        format!("Instance id {instance} is unknown."),
-                    );
-                }
-                Some(holder) if holder != id => {
-                    return refused(
-                        ErrorCode::FencedInstanceId,
-                        format!(
-                            "Static member {id} with instance id {instance} was fenced by member {holder}."
-                        ),
-                    );
-                }
-                Some(_) => {}
-            }
+            self.check_instance(id, instance)?;
         }
         let Some(member) = self.members.get_mut(id) else {
             return refused(

@@ -21,8 +21,9 @@ pub(super) fn translate(text: &str) -> Result<String, String> {
     let mut translation = Translation {
         rest: text,
         out: String::with_capacity(text.len()),
+        start: 0,
         end: 0,
-        groups: vec![Last::default()],
+        groups: vec![Group::default()],
         names: BTreeSet::new(),
     };
     while !translation.rest.is_empty() {
@@ -41,16 +42,26 @@ enum Last {
     Nothing,
     Something,
     Repetition,
+    /// There were flags after a repetition, or an empty quotation: it may be repeated once more.
+    Interrupted,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Where in `out` it begins.
+    start: usize,
+    last: Last,
 }
 
 #[derive(Debug)]
 struct Translation<'a> {
     rest: &'a str,
     out: String,
-    /// Where in `out` that ends which a repetition would be of. Flags may come between the two.
+    /// Where in `out` that begins and ends which a repetition would be of. Flags may come between the two.
+    start: usize,
     end: usize,
     /// The open parentheses; the outermost one is the whole expression.
-    groups: Vec<Last>,
+    groups: Vec<Group>,
     names: BTreeSet<&'a str>,
 }
 
@@ -71,17 +82,28 @@ impl<'a> Translation<'a> {
     fn last(&mut self, last: Last) {
         self.end = self.out.len();
         if let Some(group) = self.groups.last_mut() {
-            *group = last;
+            group.last = last;
+        }
+    }
+
+    /// Was read, which stands between a repetition and the next one.
+    fn nothing(&mut self) {
+        if let Some(group) = self.groups.last_mut()
+            && group.last == Last::Repetition
+        {
+            group.last = Last::Interrupted;
         }
     }
 
     fn literal(&mut self, c: char) {
+        self.start = self.out.len();
         // Writing to a string does not fail.
         let _ = write!(self.out, "\\x{{{:x}}}", u32::from(c));
         self.last(Last::Something);
     }
 
     fn something(&mut self, written: &str) {
+        self.start = self.out.len();
         self.out.push_str(written);
         self.last(Last::Something);
     }
@@ -114,16 +136,20 @@ impl<'a> Translation<'a> {
     }
 
     fn open(&mut self, written: &str) {
+        self.groups.push(Group {
+            start: self.out.len(),
+            last: Last::Nothing,
+        });
         self.out.push_str(written);
-        self.groups.push(Last::Nothing);
     }
 
     fn close(&mut self) -> Result<(), String> {
-        self.groups.pop();
+        let group = self.groups.pop().unwrap_or_default();
         if self.groups.is_empty() {
             return Err("unexpected )".to_owned());
         }
         self.something(")");
+        self.start = group.start;
         Ok(())
     }
 
@@ -152,6 +178,9 @@ impl<'a> Translation<'a> {
                 Some('-') if is_on => (is_on, is_missing) = (false, true),
                 Some(end @ (':' | ')')) if !is_missing => {
                     self.write_flags(&flags, end);
+                    if end == ')' {
+                        self.nothing();
+                    }
                     return Ok(());
                 }
                 Some(c) => {
@@ -188,12 +217,17 @@ impl<'a> Translation<'a> {
     }
 
     fn repeat(&mut self, operator: &str) -> Result<(), String> {
-        match self.groups.last() {
+        match self.groups.last().map(|group| group.last) {
             None | Some(Last::Nothing) => {
                 return Err("missing argument to repetition operator".to_owned());
             }
             Some(Last::Repetition) => {
                 return Err("invalid nested repetition operator".to_owned());
+            }
+            Some(Last::Interrupted) => {
+                self.out.insert(self.end, ')');
+                self.out.insert_str(self.start, "(?:");
+                self.end += "(?:)".len();
             }
             Some(Last::Something) => {}
         }
@@ -237,6 +271,7 @@ impl<'a> Translation<'a> {
         if self.take("Q") {
             let (quoted, after) = self.rest.split_once("\\E").unwrap_or((self.rest, ""));
             self.rest = after;
+            self.nothing();
             quoted.chars().for_each(|c| self.literal(c));
             return Ok(());
         }

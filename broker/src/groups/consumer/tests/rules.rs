@@ -80,6 +80,7 @@ fn a_silent_member_is_removed_after_its_session() {
     bench.send(beating("a", epoch)).unwrap();
     bench.pass(SESSION_MS);
     assert_eq!(bench.group.state(), "Empty");
+    assert_eq!(bench.group.assignment_epoch, bench.group.group_epoch);
     assert_eq!(
         code(bench.send(beating("a", epoch))),
         ErrorCode::UnknownMemberId
@@ -124,7 +125,7 @@ fn commits_are_of_the_members_epoch() {
     assert_eq!(check("a", epoch + 1, 9), Err(ErrorCode::StaleMemberEpoch));
     assert_eq!(check("", -1, 9), Err(ErrorCode::UnknownMemberId));
     let fetch = |id: &str, epoch| bench.group.check_fetch(&member(id, epoch));
-    assert_eq!(fetch("", -1), Ok(()));
+    assert_eq!(fetch("", -1), Err(ErrorCode::UnknownMemberId));
     assert_eq!(fetch("a", epoch), Ok(()));
     assert_eq!(fetch("a", epoch - 1), Err(ErrorCode::StaleMemberEpoch));
     assert_eq!(fetch("b", epoch), Err(ErrorCode::UnknownMemberId));
