@@ -59,6 +59,9 @@ pub(crate) struct Sample {
     pub(crate) p99: Duration,
     /// Of the system, not of the client.
     pub(crate) cpu_seconds: f64,
+    /// Of these, all but PostgreSQL's.
+    pub(crate) broker_cpu_seconds: f64,
+    pub(crate) client_cpu_seconds: f64,
     pub(crate) wal_bytes: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) resident_bytes: u64,

@@ -45,7 +45,9 @@ pub(crate) fn produce(port: u16, record_bytes: usize, partitions: i32, length: D
             .payload(value);
         while let Err((error, same)) = producer.send(record) {
             assert!(is_queue_full(&error), "a record was refused: {error}");
-            producer.poll(Duration::from_millis(1));
+            // a poll with a time would spin, and take a core from the broker
+            std::thread::sleep(Duration::from_millis(1));
+            producer.poll(Duration::ZERO);
             record = same;
         }
         records += 1;

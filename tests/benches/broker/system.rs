@@ -146,8 +146,12 @@ pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) 
     settle();
     let system = &systems[at];
     let (cpu, wal, disk) = (cpu_ticks(system), system.wal_bytes(), system.disk_bytes());
+    let client = own_ticks();
     let mut sample = load.run_prepared(system.port(), topic.as_deref(), seconds);
-    sample.cpu_seconds = seconds_between(&cpu, &cpu_ticks(system));
+    let now = cpu_ticks(system);
+    sample.cpu_seconds = seconds_between(&cpu, &now);
+    sample.broker_cpu_seconds = seconds_between(&of_broker(system, &cpu), &of_broker(system, &now));
+    sample.client_cpu_seconds = seconds_between(&client, &own_ticks());
     sample.wal_bytes = system.wal_bytes() - wal;
     sample.disk_bytes = system.disk_bytes().saturating_sub(disk);
     sample.resident_bytes = system.resident_bytes();
@@ -247,6 +251,21 @@ fn cpu_ticks(system: &System) -> HashMap<u32, u64> {
         }
     }
     ticks
+}
+
+/// Without its PostgreSQL.
+fn of_broker(system: &System, ticks: &HashMap<u32, u64>) -> HashMap<u32, u64> {
+    let broker = system.root_processes().into_iter().take(1);
+    let of = |pid: u32| Some((pid, *ticks.get(&pid)?));
+    broker.filter_map(of).collect()
+}
+
+/// Of this process, which is the client.
+fn own_ticks() -> HashMap<u32, u64> {
+    let own = process(Path::new(&format!("/proc/{}", std::process::id())));
+    own.map(|(pid, _, ticks)| (pid, ticks))
+        .into_iter()
+        .collect()
 }
 
 /// Process, its parent, and the ticks of it and its ended children.

@@ -103,12 +103,15 @@ impl Row {
         if records == 0.0 || matches!(self.unit, Unit::Latency | Unit::Cpu) {
             return None;
         }
-        let cpu_us = total(|s| s.cpu_seconds) * 1e6 / records;
+        let cpu_us = |of: fn(&Sample) -> f64| total(of) * 1e6 / records;
+        let system_us = cpu_us(|s| s.cpu_seconds);
+        let broker_us = cpu_us(|s| s.broker_cpu_seconds);
+        let client_us = cpu_us(|s| s.client_cpu_seconds);
         let wal = total(|s| s.wal_bytes as f64) / records;
         let disk = total(|s| s.disk_bytes as f64) / records;
         let memory = samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) >> 20;
         Some(format!(
-            "| {} | {name} | {cpu_us:.2} | {wal:.1} | {disk:.1} | {memory} |",
+            "| {} | {name} | {system_us:.2} | {broker_us:.2} | {client_us:.2} | {wal:.1} | {disk:.1} | {memory} |",
             self.name
         ))
     }
@@ -133,9 +136,9 @@ pub(crate) fn print(systems: &[System], rows: &[Row]) {
         println!("{}", row.line(systems));
     }
     println!(
-        "\n| load | system | CPU us/record | WAL bytes/record | disk bytes/record | most memory of the broker, MiB |"
+        "\n| load | system | CPU us/record | of the broker alone | of the client | WAL bytes/record | disk bytes/record | most memory of the broker, MiB |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for row in rows {
         for (name, samples) in names.iter().zip(&row.samples) {
             if let Some(line) = row.cost(name, samples) {
