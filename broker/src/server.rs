@@ -3,6 +3,7 @@
 
 mod budget;
 mod connection;
+mod flow;
 mod frame;
 mod http;
 mod listener;
@@ -16,11 +17,15 @@ pub(crate) use listener::{ConnectionLimits, Server};
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::error::Elapsed;
 
 /// Starts the work of one request, given without its size field. Called in the order of the connection's requests.
 pub type Begin = Box<dyn Fn(Bytes) -> Result<Work, ConnectionError> + Send + Sync>;
@@ -82,6 +87,15 @@ impl ConnectionError {
     /// Whether the network or the client's end is the cause, which is not worth a line in the log.
     pub fn is_ordinary(&self) -> bool {
         matches!(self, Self::Io(_))
+    }
+}
+
+/// As [`tokio::time::timeout`], but a timer is made only where `future` is not ready at once.
+async fn within<F: Future>(length: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout(length, future).await,
     }
 }
 

@@ -1,24 +1,24 @@
 //! One connection: requests are read and begun in order, worked on at the same time, and answered in order.
 //!
-//! Two futures share the connection's task. The reader takes a slot (`max.in.flight.requests.per.connection`), reads a
-//! request and begins it: its first step runs before the next request is read, so whatever a handler does before it
-//! waits happens in the order of the requests. The writer waits for the answers and writes as many as are ready at once.
+//! Two futures share the connection's task. The reader reads a request while there are fewer than
+//! `max.in.flight.requests.per.connection` and begins it: its first step runs before the next request is read, so whatever a
+//! handler does before it waits happens in the order of the requests. The writer waits for the answers and writes as many as are
+//! ready at once. Whatever wakes the task, both are polled, the reader first; so neither has to wake the other.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures_util::FutureExt;
-use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Begin, ConnectionError, Limits, Reserved, Work, frame};
+use super::flow::{Begun, Flow};
+use super::{Answer, Begin, ConnectionError, Limits, Reserved, frame, within};
 
 /// Requests smaller than this are read through a buffer; larger ones go straight into their own memory.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
@@ -29,32 +29,13 @@ const DRAIN_AFTER_END: Duration = Duration::from_secs(5);
 /// Answers joined into one write stop at this many segments.
 const WRITE_SEGMENTS_MAX: usize = 256;
 
-/// A request whose first step has run.
-#[derive(Debug)]
-struct Begun {
-    state: Step,
-    held: Held,
-}
+/// In the place of a time that no clock reaches.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-enum Step {
-    Done(Answer),
-    Working(Work),
-}
-
-impl std::fmt::Debug for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Done(_) => "Done",
-            Self::Working(_) => "Working",
-        })
-    }
-}
-
-/// What a request holds until its answer is written.
-#[derive(Debug)]
-struct Held {
-    _reserved: Reserved,
-    _slot: OwnedSemaphorePermit,
+/// Which of the two futures ended first.
+enum Ended {
+    Reader(Result<(), ConnectionError>),
+    Writer(Result<(), ConnectionError>),
 }
 
 /// Serves a stream, given as its two halves, until the client closes it, something fails, or `shutdown`: then no further
@@ -73,17 +54,33 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (begun, queue) = mpsc::channel(limits.in_flight_max);
-    let read = read_requests(read_half, begin, &limits, begun, &shutdown);
-    let write = write_answers(&mut write_half, queue, limits.idle);
-    tokio::pin!(read, write);
-    tokio::select! {
-        read_result = &mut read => {
-            let patience = if shutdown.is_cancelled() { limits.shutdown_timeout } else { DRAIN_AFTER_END };
+    let flow = Flow::new(limits.in_flight_max);
+    let mut read = pin!(read_requests(read_half, begin, &limits, &flow, &shutdown));
+    let mut write = pin!(write_answers(&mut write_half, &flow, limits.idle));
+    let ended = poll_fn(|context| {
+        loop {
+            if let Poll::Ready(result) = read.as_mut().poll(context) {
+                return Poll::Ready(Ended::Reader(result));
+            }
+            if let Poll::Ready(result) = write.as_mut().poll(context) {
+                return Poll::Ready(Ended::Writer(result));
+            }
+            if !flow.has_room_again() {
+                return Poll::Pending;
+            }
+        }
+    });
+    match ended.await {
+        Ended::Reader(read_result) => {
+            flow.close();
+            let patience = match shutdown.is_cancelled() {
+                true => limits.shutdown_timeout,
+                false => DRAIN_AFTER_END,
+            };
             let write_result = timeout(patience, write).await.unwrap_or(Ok(()));
             read_result.and(write_result)
         }
-        write_result = &mut write => write_result,
+        Ended::Writer(write_result) => write_result,
     }
 }
 
@@ -92,82 +89,80 @@ async fn read_requests<R>(
     read_half: R,
     begin: Begin,
     limits: &Limits,
-    begun: mpsc::Sender<Begun>,
+    flow: &Flow,
     shutdown: &CancellationToken,
 ) -> Result<(), ConnectionError>
 where
     R: AsyncRead + Unpin,
 {
     let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, read_half);
-    let slots = Arc::new(Semaphore::new(limits.in_flight_max));
+    let mut stopped = pin!(shutdown.cancelled());
+    let mut idle = pin!(sleep(limits.idle));
     loop {
-        let slot = tokio::select! {
-            slot = slots.clone().acquire_owned() => slot,
-            () = shutdown.cancelled() => return Ok(()),
-        };
-        let Ok(slot) = slot else { return Ok(()) };
+        if flow.is_full() {
+            tokio::select! {
+                biased;
+                () = &mut stopped => return Ok(()),
+                () = poll_fn(|_| flow.poll_room()) => {}
+            }
+            idle.as_mut().reset(after(limits.idle));
+        }
         tokio::select! {
-            arrived = timeout(limits.idle, frame::arrives(&mut reader)) => match arrived {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Ok(()),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) if slots.available_permits() + 1 == limits.in_flight_max => return Ok(()),
-                Err(_) => continue,
+            biased;
+            () = &mut stopped => return Ok(()),
+            arrived = frame::arrives(&mut reader) => if !arrived? {
+                return Ok(());
             },
-            () = shutdown.cancelled() => return Ok(()),
+            () = &mut idle => {
+                if flow.is_empty() {
+                    return Ok(());
+                }
+                idle.as_mut().reset(after(limits.idle));
+                continue;
+            }
         }
         let frame = frame::read(&mut reader, limits.request_bytes_max, &limits.requests).await?;
         let mut work = begin(frame.bytes)?;
         let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-        let state = match first {
-            Poll::Ready(answer) => Step::Done(answer),
-            Poll::Pending => Step::Working(work),
-        };
-        let held = Held {
-            _reserved: frame.reserved,
-            _slot: slot,
-        };
-        if begun.send(Begun { state, held }).await.is_err() {
-            return Ok(());
-        }
+        flow.push(match first {
+            Poll::Ready(answer) => Begun::done(answer, frame.reserved),
+            Poll::Pending => Begun::working(work, frame.reserved),
+        });
+        idle.as_mut().reset(after(limits.idle));
     }
+}
+
+fn after(length: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(length).unwrap_or_else(|| now + A_YEAR)
 }
 
 /// Ends without an error when no further request comes and all are answered.
 async fn write_answers<W>(
     writer: &mut W,
-    mut queue: mpsc::Receiver<Begun>,
+    flow: &Flow,
     stall: Duration,
 ) -> Result<(), ConnectionError>
 where
     W: AsyncWrite + Unpin,
 {
-    let mut working = FuturesOrdered::new();
-    let mut open = true;
     loop {
-        let (answer, held) = tokio::select! {
-            begun = queue.recv(), if open => {
-                match begun {
-                    Some(begun) => working.push_back(finish(begun)),
-                    None => open = false,
-                }
-                continue;
-            }
-            Some(finished) = working.next(), if !working.is_empty() => finished,
-            else => return Ok(()),
+        let Some(done) = poll_fn(|context| flow.poll_answer(context)).await else {
+            return Ok(());
         };
         let mut segments = Segments::default();
-        let mut all_held = vec![held];
-        let mut failure = segments.add(answer).err();
+        let mut count = 1;
+        let mut failure = segments.add(done).err();
         while failure.is_none() && segments.queue.len() < WRITE_SEGMENTS_MAX {
-            let Some(Some((answer, held))) = working.next().now_or_never() else {
+            let next = poll_fn(|context| Poll::Ready(flow.poll_answer(context))).await;
+            let Poll::Ready(Some(done)) = next else {
                 break;
             };
-            all_held.push(held);
-            failure = segments.add(answer).err();
+            count += 1;
+            failure = segments.add(done).err();
         }
         while segments.has_remaining() {
-            match timeout(stall, writer.write_buf(&mut segments)).await {
+            match within(stall, segments.write_to(writer)).await {
                 Ok(Ok(0)) => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(error.into()),
@@ -177,15 +172,9 @@ where
         if let Some(error) = failure {
             return Err(error);
         }
+        drop(segments);
+        flow.answered(count);
     }
-}
-
-async fn finish(begun: Begun) -> (Answer, Held) {
-    let answer = match begun.state {
-        Step::Done(answer) => answer,
-        Step::Working(work) => work.await,
-    };
-    (answer, begun.held)
 }
 
 /// The bytes of one or more answers, as they lie in memory.
@@ -193,12 +182,13 @@ async fn finish(begun: Begun) -> (Answer, Held) {
 struct Segments {
     queue: std::collections::VecDeque<Bytes>,
     remaining: usize,
-    /// Memory of the answers, given back when they are written.
+    /// Memory of the requests and the answers, given back when they are written.
     reserved: Vec<Reserved>,
 }
 
 impl Segments {
-    fn add(&mut self, answer: Answer) -> Result<(), ConnectionError> {
+    fn add(&mut self, (answer, request): (Answer, Reserved)) -> Result<(), ConnectionError> {
+        self.reserved.push(request);
         match answer {
             Answer::Send { frame, reserved } => {
                 for segment in frame {
@@ -212,6 +202,21 @@ impl Segments {
             }
             Answer::Nothing => Ok(()),
             Answer::Close(error) => Err(error),
+        }
+    }
+}
+
+impl Segments {
+    /// Writes what the stream takes now.
+    async fn write_to<W: AsyncWrite + Unpin>(&mut self, writer: &mut W) -> std::io::Result<usize> {
+        match self.queue.len() {
+            1 => {
+                // cheaper in the kernel than a list of one
+                let written = writer.write(self.chunk()).await?;
+                self.advance(written);
+                Ok(written)
+            }
+            _ => writer.write_buf(self).await,
         }
     }
 }

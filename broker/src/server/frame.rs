@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
 
-use super::{Budget, ConnectionError, Reserved};
+use super::{Budget, ConnectionError, Reserved, within};
 
 /// The least request: key, version, correlation id.
 const REQUEST_BYTES_MIN: usize = 8;
@@ -48,7 +47,7 @@ where
     R: AsyncRead + Unpin,
 {
     let mut size = [0; 4];
-    match timeout(STALL, reader.read_exact(&mut size)).await {
+    match within(STALL, reader.read_exact(&mut size)).await {
         Err(_) => return Err(ConnectionError::Stalled(STALL.as_secs(), "a request")),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             return Err(ConnectionError::Truncated);
@@ -69,7 +68,7 @@ where
     let mut reserved = Reserved::none();
     while bytes.len() < size {
         let more = (size - bytes.len()).min(bytes.len().max(FIRST_BYTES));
-        match timeout(MEMORY_WAIT, budget.reserve(more)).await {
+        match within(MEMORY_WAIT, budget.reserve(more)).await {
             Ok(granted) => reserved.merge(granted),
             Err(_) => return Err(ConnectionError::NoMemory(MEMORY_WAIT.as_secs())),
         }
@@ -93,7 +92,7 @@ where
 {
     let mut part = reader.take(count as u64);
     while part.limit() > 0 {
-        match timeout(STALL, part.read_buf(bytes)).await {
+        match within(STALL, part.read_buf(bytes)).await {
             Err(_) => return Err(ConnectionError::Stalled(STALL.as_secs(), "a request")),
             Ok(Ok(0)) => return Err(ConnectionError::Truncated),
             Ok(Ok(_)) => {}
