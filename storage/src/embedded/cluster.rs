@@ -127,7 +127,7 @@ impl Cluster {
         let mut text = String::from(
             "# Written by pg_kafka at every start; changes belong into postgresql.conf, below its include.\n",
         );
-        let ours = settings(&self.socket_dir, free_bytes(&self.dir));
+        let ours = settings(&self.socket_dir, free_bytes(&self.dir), memory_bytes());
         for (name, value) in ours
             .iter()
             .map(|(n, v)| (*n, v))
@@ -240,8 +240,14 @@ fn cannot_open(data_dir: &Path, path: &Path, error: &std::io::Error) -> Error {
     }
 }
 
-/// Few settings matter: room for WAL, so that a checkpoint does not come in the middle of a burst. Its size follows the disk.
-fn settings(socket_dir: &Path, free_bytes: Option<u64>) -> Vec<(&'static str, String)> {
+/// Few settings matter. Room for WAL, so that a checkpoint does not come in the middle of a burst; its size follows the disk. And buffers
+/// for the segment that is written and the one that is sealed and frozen meanwhile: pages that had left them would be read and
+/// written once more for that.
+fn settings(
+    socket_dir: &Path,
+    free_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
+) -> Vec<(&'static str, String)> {
     let max_wal = free_bytes
         .map_or(4_096, |free| free / 8 / MIB)
         .clamp(1_024, 16_384);
@@ -255,7 +261,10 @@ fn settings(socket_dir: &Path, free_bytes: Option<u64>) -> Vec<(&'static str, St
         ),
         ("unix_socket_permissions", own("0700")),
         ("max_connections", own("100")),
-        ("shared_buffers", own("256MB")),
+        (
+            "shared_buffers",
+            format!("{}MB", shared_buffers_mib(memory_bytes)),
+        ),
         ("max_wal_size", format!("{max_wal}MB")),
         ("min_wal_size", format!("{}MB", max_wal / 8)),
         ("checkpoint_timeout", own("15min")),
@@ -268,6 +277,32 @@ fn settings(socket_dir: &Path, free_bytes: Option<u64>) -> Vec<(&'static str, St
         ("logging_collector", own("off")),
         ("log_destination", own("stderr")),
     ]
+}
+
+/// An eighth of the memory, which is taken only as it is used, up to two segments of the default size.
+fn shared_buffers_mib(memory_bytes: Option<u64>) -> u64 {
+    memory_bytes.map_or(256, |bytes| (bytes / 8 / MIB).clamp(256, 1_024))
+}
+
+/// Of the machine, or what its control group may take, where the system tells.
+fn memory_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let kib = machine.as_deref().and_then(|text| {
+        let total = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
+        total.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    let limits = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limit = |path: &&str| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    let limits = limits.iter().filter_map(limit);
+    kib.map(|kib| kib.saturating_mul(1024))
+        .into_iter()
+        .chain(limits)
+        .min()
 }
 
 fn free_bytes(dir: &Path) -> Option<u64> {
@@ -406,4 +441,18 @@ fn percent_encoded(byte: u8) -> String {
 
 pub(super) fn io_error(doing: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::Setup(format!("{doing} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_follow_the_memory_within_limits() {
+        const GIB: u64 = 1 << 30;
+        let of = |memory: u64| shared_buffers_mib(Some(memory));
+        assert_eq!(shared_buffers_mib(None), 256);
+        assert_eq!((of(0), of(GIB), of(4 * GIB)), (256, 256, 512));
+        assert_eq!((of(8 * GIB), of(u64::MAX)), (1_024, 1_024));
+    }
 }
