@@ -18,7 +18,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 /// The disk rests for so many times as long as the drop of a segment took.
 const REST_FACTOR: u32 = 2;
-const REST_MAX: Duration = Duration::from_secs(5);
+/// Enough for all that has queued up meanwhile.
+const REST_MAX: Duration = Duration::from_millis(500);
 
 const OPEN: &str = "select segment_id from kafka.segments where lane_id = $1 and state = 'open' order by segment_id";
 const REGISTER: &str = "insert into kafka.segments (lane_id) values ($1) returning segment_id";
@@ -478,12 +479,12 @@ mod tests {
             let rest = drops.rest(Duration::from_millis(took_ms), left);
             rest.as_millis()
         };
-        assert_eq!(rest(300, 9), 600);
+        assert_eq!(rest(150, 9), 300);
         assert_eq!(rest(200, 8), 400);
-        assert_eq!(rest(60_000, 7), 5_000);
+        assert_eq!(rest(60_000, 7), 500);
         assert_eq!(rest(60_000, 7), 0, "one came, one went");
         assert_eq!(rest(60_000, 70), 0);
-        assert_eq!(rest(300, 69), 600);
+        assert_eq!(rest(150, 69), 300);
     }
 
     #[test]
