@@ -1,17 +1,20 @@
 //! What several brokers over one database give and cost: the throughput of two beside that of one, what producers notice when one
 //! joins, stops or dies, and what they notice of retention and of the cleaner.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::{MetadataRequest, MetadataResponse};
 use rdkafka::ClientContext;
-use rdkafka::message::DeliveryResult;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tests::admin::{TOPIC, set};
 use tests::batch::{NewBatch, NewRecord};
-use tests::librdkafka::{config, is_queue_full};
+use tests::librdkafka::{client, config, is_queue_full};
 use tests::wire::Connection;
 use tests::{Broker, fresh_topic, wait_for};
 
@@ -133,6 +136,88 @@ fn throughput(first: &Broker, second: &mut Broker, rounds: usize, length: Durati
     }
 }
 
+/// What the times in records count from.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A value of 100 bytes that tells when it was sent.
+fn payload() -> [u8; 100] {
+    let mut payload = [7; 100];
+    let sent = BEGUN.elapsed().as_nanos() as u64;
+    payload[..8].copy_from_slice(&sent.to_le_bytes());
+    payload
+}
+
+/// The longest that a record took from its producer to a member of a group, and the offsets after the last ones that came.
+#[derive(Debug, Default)]
+struct Arrived {
+    longest: Duration,
+    ends: [i64; PARTITIONS as usize],
+}
+
+/// A consumer of a group that reads all partitions of a topic, on a thread of its own.
+struct Arrivals {
+    arrived: Arc<Mutex<Arrived>>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Arrivals {
+    /// Begins to read.
+    fn start(bootstrap: &str, topic: &str) -> Self {
+        let settings = [
+            ("group.id", &*fresh_topic("arrivals")),
+            ("auto.offset.reset", "earliest"),
+        ];
+        let consumer: BaseConsumer = client(bootstrap, &settings);
+        consumer.subscribe(&[topic]).expect("a subscription");
+        let arrived = Arc::new(Mutex::new(Arrived::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (theirs, until) = (arrived.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                // Brokers may be away.
+                let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else {
+                    continue;
+                };
+                let value = message.payload().expect("a value");
+                let sent = u64::from_le_bytes(value[..8].try_into().expect("a time"));
+                let took = BEGUN.elapsed().saturating_sub(Duration::from_nanos(sent));
+                let mut arrived = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                arrived.longest = arrived.longest.max(took);
+                arrived.ends[message.partition() as usize] = message.offset() + 1;
+            }
+        });
+        Self {
+            arrived,
+            stop,
+            thread,
+        }
+    }
+
+    fn arrived(&self) -> MutexGuard<'_, Arrived> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all records have come, and begins anew.
+    fn take(&self, broker: &Broker, topic: &str) -> Duration {
+        let ports = leaders(broker, topic);
+        for (partition, port) in (0..).zip(ports) {
+            let end = Connection::to_port(port)
+                .list_offset(topic, partition, -1)
+                .1;
+            wait_for("all records", LIMIT, || {
+                (self.arrived().ends[partition as usize] >= end).then_some(())
+            });
+        }
+        std::mem::take(&mut self.arrived().longest)
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("a consumer");
+    }
+}
+
 /// From send to acknowledgement, of each record.
 #[derive(Debug, Clone, Default)]
 struct Watch(Arc<Mutex<Vec<Duration>>>);
@@ -173,10 +258,11 @@ fn watched(bootstrap: &str, topic: &str, event: impl FnOnce() + Send) -> Sample 
             }
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
             next += Duration::from_secs(1) / RATE;
+            let payload = payload();
             let mut record =
                 BaseRecord::<(), [u8], _>::with_opaque_to(topic, Box::new(Instant::now()))
                     .partition(number % PARTITIONS)
-                    .payload(&[7; 100]);
+                    .payload(&payload);
             while let Err((error, same)) = producer.send(record) {
                 assert!(is_queue_full(&error), "a record was refused: {error}");
                 std::thread::sleep(Duration::from_millis(5));
@@ -195,33 +281,45 @@ fn watched(bootstrap: &str, topic: &str, event: impl FnOnce() + Send) -> Sample 
     .with_latencies(latencies)
 }
 
-/// What a producer notices of brokers that come and go: the longest that a record waited.
+/// What producers and consumers notice of brokers that come and go: the longest that a record took to its acknowledgement, and to a
+/// member of a group.
 fn changes(first: &Broker, second: &mut Broker, rounds: usize) {
     let topic = fresh_topic("watched");
     Connection::open(first).create_topic(&topic, PARTITIONS);
     second.start_again();
     let bootstrap = format!("{},{}", first.bootstrap(), second.bootstrap());
     wait_until_spread(first, &topic, 2);
-    let mut longest = [const { Vec::new() }; 4];
-    for _ in 0..rounds {
-        let calm = watched(&bootstrap, &topic, || {
-            std::thread::sleep(Duration::from_secs(3))
+    let arrivals = Arrivals::start(&bootstrap, &topic);
+    // Until the group has its first generation.
+    watched(&bootstrap, &topic, || {
+        std::thread::sleep(Duration::from_secs(5))
+    });
+    arrivals.take(first, &topic);
+    let mut longest = [const { (Vec::new(), Vec::new()) }; 4];
+    let mut watched = |number: usize, event: &mut (dyn FnMut() + Send)| {
+        let sample = watched(&bootstrap, &topic, || {
+            arrivals.arrived().longest = Duration::ZERO;
+            event();
         });
-        let stop = watched(&bootstrap, &topic, || second.stop());
-        let join = watched(&bootstrap, &topic, || {
+        let arrival = arrivals.take(first, &topic);
+        longest[number].0.push(sample.seconds);
+        longest[number].1.push(arrival.as_secs_f64());
+    };
+    for _ in 0..rounds {
+        watched(0, &mut || std::thread::sleep(Duration::from_secs(3)));
+        watched(1, &mut || second.stop());
+        watched(2, &mut || {
             second.start_again();
             wait_until_spread(first, &topic, 2);
         });
-        let death = watched(&bootstrap, &topic, || {
+        watched(3, &mut || {
             second.kill();
             wait_until_spread(first, &topic, 1);
         });
         second.start_again();
         wait_until_spread(first, &topic, 2);
-        for (all, sample) in longest.iter_mut().zip([calm, stop, join, death]) {
-            all.push(sample.seconds);
-        }
     }
+    arrivals.end();
     second.stop();
     let names = [
         "nothing happens",
@@ -229,13 +327,18 @@ fn changes(first: &Broker, second: &mut Broker, rounds: usize) {
         "a broker joins",
         "a broker dies (kill -9), broker.session.timeout.ms=9000",
     ];
-    for (name, seconds) in names.into_iter().zip(longest) {
-        let worst = seconds.iter().copied().fold(0.0, f64::max);
+    for (name, (acknowledged, arrived)) in names.into_iter().zip(longest) {
         println!(
-            "{RATE} records/s over two brokers while {name}: the longest wait of a record {:.3} s, at worst {worst:.3} s",
-            median(seconds)
+            "{RATE} records/s over two brokers while {name}: the longest that a record waited to be acknowledged {}, to reach a consumer {}",
+            worst(acknowledged),
+            worst(arrived)
         );
     }
+}
+
+fn worst(seconds: Vec<f64>) -> String {
+    let worst = seconds.iter().copied().fold(0.0, f64::max);
+    format!("{:.3} s (at worst {worst:.3} s)", median(seconds))
 }
 
 fn size_bytes(url: &str) -> u64 {
