@@ -3,11 +3,14 @@
 //! A roll or seal at the same time changes nothing for a reader: tables named by an older list are still there, and sealed
 //! ones hold what they held when they were open.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use deadpool_postgres::Object;
-use futures_util::TryStreamExt;
+use futures_util::TryStream;
+use tokio::runtime::Handle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row, RowStream};
@@ -166,6 +169,50 @@ struct ChunkAt {
     chunk: i32,
 }
 
+/// How long the next row is waited for awake.
+const AWAKE: Duration = Duration::from_micros(50);
+/// Waits of a query that may be longer before it is not worth it.
+const SLEEPS_MAX: u32 = 8;
+
+/// Waits for the rows of a query. PostgreSQL sends them in pieces of 8 KiB, and to be woken by each costs both sides more than the
+/// piece itself. So where one thread does all the work it stays awake between rows: the task asks to be polled again, other
+/// tasks and the sockets have their turns meanwhile. Where the next row takes longer than that, the thread may sleep.
+struct Vigil {
+    /// When the last row came; none while it is not worth it.
+    since: Option<Instant>,
+    sleeps_left: u32,
+}
+
+impl Vigil {
+    fn new() -> Self {
+        let is_alone = Handle::current().metrics().num_workers() == 1;
+        Self {
+            since: None,
+            sleeps_left: if is_alone { SLEEPS_MAX } else { 0 },
+        }
+    }
+
+    async fn next(
+        &mut self,
+        mut rows: Pin<&mut RowStream>,
+    ) -> Result<Option<Row>, tokio_postgres::Error> {
+        let is_awake = |since: &Instant| since.elapsed() < AWAKE;
+        let row = poll_fn(|context| {
+            let row = rows.as_mut().try_poll_next(context);
+            if row.is_pending() && self.since.as_ref().is_some_and(is_awake) {
+                context.waker().wake_by_ref();
+            }
+            row
+        });
+        let row = row.await.transpose();
+        if !self.since.as_ref().is_some_and(is_awake) {
+            self.sleeps_left = self.sleeps_left.saturating_sub(1);
+        }
+        self.since = (self.sleeps_left > 0).then(Instant::now);
+        row
+    }
+}
+
 /// Whether to go on in later segments.
 enum Page {
     Full,
@@ -210,7 +257,8 @@ impl Reader<'_> {
             let limit = (missing.div_ceil(row_bytes) + 1).min(ROWS_MAX);
             let mut rows = pin!(self.query(segment_id, limit as i64).await?);
             let (mut count, mut bytes) = (0, 0);
-            while let Some(row) = rows.try_next().await? {
+            let mut vigil = Vigil::new();
+            while let Some(row) = vigil.next(rows.as_mut()).await? {
                 let data: &[u8] = row.get(3);
                 count += 1;
                 bytes += data.len();
