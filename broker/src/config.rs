@@ -138,6 +138,8 @@ pub struct Config {
     pub max_incremental_fetch_session_cache_partitions: usize,
     /// Bytes of recent records kept in memory for consumers near the end of the log.
     pub log_cache_bytes: usize,
+    /// Bytes of older records read before their consumer asks for them.
+    pub log_read_ahead_bytes: usize,
 
     /// Where the private PostgreSQL keeps its data.
     pub data_dir: PathBuf,
@@ -225,6 +227,7 @@ impl Default for Config {
             max_incremental_fetch_session_cache_slots: 1_000,
             max_incremental_fetch_session_cache_partitions: 1_000_000,
             log_cache_bytes: 128 * 1024 * 1024,
+            log_read_ahead_bytes: 16 * 1024 * 1024,
             data_dir: PathBuf::from("./data"),
             database_url: None,
             database_pool_size: 8,

@@ -445,6 +445,7 @@ fn fetch_sessions(config: &Config) -> FetchSessions {
 fn log_config(config: &Config) -> LogConfig {
     LogConfig {
         tail_cache_bytes: config.log_cache_bytes,
+        read_ahead_bytes: config.log_read_ahead_bytes,
         decompressed_bytes_max: usize::try_from(config.max_decompressed_message_bytes).unwrap_or(0),
         producer_id_expiration_ms: config.producer_id_expiration_ms,
         stop_timeout: Duration::from_millis(config.shutdown_timeout_ms).max(Duration::from_secs(1)),

@@ -282,6 +282,7 @@ fn write_log(text: &mut String, meter: &Meter, moment: &Moment) {
     for (from, count) in [
         ("memory", &meter.reads_from_memory),
         ("database", &meter.reads_from_database),
+        ("ahead", &meter.reads_ahead),
     ] {
         let count = count.load(Ordering::Relaxed);
         let _ = writeln!(text, "{name}{{from=\"{from}\"}} {count}");

@@ -413,6 +413,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Partitions that all fetch sessions may hold together."),
     setting!(READING, "log.cache.bytes", log_cache_bytes, "BYTES", at_least 0,
         "Memory for the newest records, so that consumers near the end need no database."),
+    setting!(READING, "log.read.ahead.bytes", log_read_ahead_bytes, "BYTES", at_least 0,
+        "Memory for older records that are read from the database before their consumer asks for them, all consumers together. 0 reads nothing ahead."),
     setting!(DATABASE, "data.dir", data_dir, "DIR",
         "Where the private PostgreSQL keeps its data. Not used with database.url."),
     setting!(DATABASE, "database.url", database_url, "URL",

@@ -12,6 +12,16 @@ pub struct Meter {
     pub(crate) flush_bytes: Histogram,
     pub(crate) reads_from_memory: AtomicU64,
     pub(crate) reads_from_database: AtomicU64,
+    /// Of the database's, those that had been begun before they were asked for.
+    pub(crate) reads_ahead: AtomicU64,
+}
+
+/// Where what a reader got came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Memory,
+    Ahead,
+    Database,
 }
 
 impl Default for Meter {
@@ -21,6 +31,7 @@ impl Default for Meter {
             flush_bytes: Histogram::of_sizes(),
             reads_from_memory: AtomicU64::new(0),
             reads_from_database: AtomicU64::new(0),
+            reads_ahead: AtomicU64::new(0),
         }
     }
 }
@@ -31,10 +42,11 @@ impl Meter {
         self.flush_bytes.add(bytes as u64);
     }
 
-    pub(crate) fn read(&self, from_memory: bool) {
-        let count = match from_memory {
-            true => &self.reads_from_memory,
-            false => &self.reads_from_database,
+    pub(crate) fn read(&self, source: Source) {
+        let count = match source {
+            Source::Memory => &self.reads_from_memory,
+            Source::Ahead => &self.reads_ahead,
+            Source::Database => &self.reads_from_database,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }

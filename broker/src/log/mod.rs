@@ -3,6 +3,7 @@
 //!
 //! Start with [`Log`] and [`Partition`]; `lane` holds the group commit, `producers` what makes producers idempotent.
 
+mod ahead;
 mod alarm;
 mod append;
 mod assign;
@@ -48,7 +49,9 @@ pub use transactions::Aborted;
 pub(crate) use transactions::{EndError, EndTransaction, Ended};
 pub use waiter::Waiter;
 
+use ahead::ReadAhead;
 use lane::{Entry, Handover, Lane, LaneQueue};
+use partition::Shared;
 use tail::TailCache;
 use transactions::End;
 
@@ -57,6 +60,8 @@ use transactions::End;
 pub struct LogConfig {
     /// How many bytes of recent batches stay in memory for readers, over all partitions.
     pub tail_cache_bytes: usize,
+    /// How many bytes of older batches are read ahead for readers, over all partitions; 0 for none.
+    pub read_ahead_bytes: usize,
     /// How many bytes of batches one flush takes; a larger batch goes alone.
     pub flush_bytes_max: usize,
     /// How many bytes the records of one compressed batch may have when they are decompressed to be checked.
@@ -77,6 +82,7 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             tail_cache_bytes: 128 << 20,
+            read_ahead_bytes: 16 << 20,
             flush_bytes_max: 1 << 20,
             decompressed_bytes_max: 64 << 20,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
@@ -299,6 +305,7 @@ pub struct Log {
     task: Mutex<Option<JoinHandle<()>>>,
     fenced: watch::Receiver<bool>,
     tail: Arc<TailCache>,
+    ahead: Arc<ReadAhead>,
     partitions: Mutex<HashMap<i32, Arc<Partition>>>,
     /// Until the cleaner is started.
     cleaner: Mutex<Option<LaneCleaner>>,
@@ -320,6 +327,7 @@ impl Log {
         let cleaner = Mutex::new(Some(writer.cleaner()));
         let queue = Arc::new(LaneQueue::new());
         let tail = Arc::new(TailCache::new(config.tail_cache_bytes));
+        let ahead = Arc::new(ReadAhead::new(store.clone(), config.read_ahead_bytes));
         let (fenced_sender, fenced) = watch::channel(false);
         let lane = Lane {
             queue: Arc::clone(&queue),
@@ -343,6 +351,7 @@ impl Log {
             task: Mutex::new(Some(task)),
             fenced,
             tail,
+            ahead,
             partitions: Mutex::default(),
             cleaner,
         }))
@@ -396,11 +405,12 @@ impl Log {
             .unwrap_or_else(PoisonError::into_inner);
         let opened = rows.iter().map(|(topic, row, settings)| {
             let partition = open.entry(row.id).or_insert_with(|| {
-                let parts = (
-                    self.store.clone(),
-                    Arc::clone(&self.config),
-                    Arc::clone(&self.lane),
-                );
+                let parts = Shared {
+                    config: Arc::clone(&self.config),
+                    store: self.store.clone(),
+                    lane: Arc::clone(&self.lane),
+                    ahead: Arc::clone(&self.ahead),
+                };
                 Arc::new(Partition::new(
                     Arc::clone(topic),
                     row,

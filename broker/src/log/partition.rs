@@ -11,6 +11,7 @@ use bytes::Bytes;
 use storage::{PartitionRow, Store, TransactionWrite};
 use tokio::sync::oneshot;
 
+use super::ahead::ReadAhead;
 use super::append::{PreparedBatch, prepare};
 use super::checkpoint::Loaded;
 use super::growth::Growth;
@@ -170,6 +171,15 @@ pub struct Leader {
     pub epoch: i32,
 }
 
+/// What all partitions of a log have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<LogConfig>,
+    pub(crate) store: Store,
+    pub(crate) lane: Arc<LaneQueue>,
+    pub(crate) ahead: Arc<ReadAhead>,
+}
+
 /// The log of one partition.
 #[derive(Debug)]
 pub struct Partition {
@@ -182,6 +192,7 @@ pub struct Partition {
     pub(super) config: Arc<LogConfig>,
     pub(super) store: Store,
     pub(super) lane: Arc<LaneQueue>,
+    pub(super) ahead: Arc<ReadAhead>,
     state: Mutex<State>,
     appender: Mutex<Appender>,
     members: Mutex<Members>,
@@ -197,7 +208,7 @@ impl Partition {
         topic: Arc<str>,
         row: &PartitionRow,
         settings: Arc<TopicSettings>,
-        (store, config, lane): (Store, Arc<LogConfig>, Arc<LaneQueue>),
+        shared: Shared,
     ) -> Self {
         let state = State {
             log_start_offset: row.log_start_offset,
@@ -221,9 +232,10 @@ impl Partition {
             leader: AtomicI32::new(-1),
             leader_epoch: AtomicI32::new(-1),
             settings: RwLock::new(settings),
-            config,
-            store,
-            lane,
+            config: shared.config,
+            store: shared.store,
+            lane: shared.lane,
+            ahead: shared.ahead,
             state: Mutex::new(state),
             appender: Mutex::new(appender),
             members: Mutex::default(),
@@ -520,6 +532,7 @@ impl Partition {
             freed.push(std::mem::take(&mut piece.head));
             freed.push(std::mem::take(&mut piece.rest));
         }
+        self.ahead.forget(self.id);
     }
 
     pub(crate) fn evict_oldest_piece(&self) {

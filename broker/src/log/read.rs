@@ -4,11 +4,30 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::records::{Batches, RecordBatch};
+use storage::RunBytes;
 
+use super::ahead::Place;
+use super::meter::Source;
 use super::partition::SCAN_BYTES;
 use super::tail::Collector;
 use super::transactions::Aborted;
 use super::{Isolation, Offsets, Partition, Read, ReadError};
+
+/// For whom a log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Reads ahead.
+    Client,
+    /// The broker itself.
+    Log,
+    /// Also what lies before the beginning of the log, as long as it is stored.
+    LogWithDeleted,
+}
+
+/// Whether an answer is so full that there is probably more to come.
+fn is_much(collector: &Collector) -> bool {
+    collector.size_bytes > 0 && collector.size_bytes >= collector.max_bytes() / 2
+}
 
 impl Partition {
     /// Whole batches from the one that holds `offset` on, at most `max_bytes`; with `at_least_one` the first batch comes
@@ -24,7 +43,9 @@ impl Partition {
             self.load().await?;
         }
         let collector = Collector::new(max_bytes, at_least_one);
-        let (collector, offsets) = self.collect(offset, collector, isolation).await?;
+        let (collector, offsets) = self
+            .collect_if(offset, collector, isolation, Reader::Client)
+            .await?;
         let aborted = match isolation {
             Isolation::Committed if collector.size_bytes > 0 => {
                 self.aborted(offset, collector.end_offset).await?
@@ -46,17 +67,19 @@ impl Partition {
         collector: Collector,
         isolation: Isolation,
     ) -> Result<(Collector, Offsets), ReadError> {
-        self.collect_if(offset, collector, isolation, false).await
+        self.collect_if(offset, collector, isolation, Reader::Log)
+            .await
     }
 
-    /// As [`collect`](Self::collect); with `deleted` also what lies before the beginning of the log, as long as it is stored.
+    /// As [`collect`](Self::collect), for any reader.
     async fn collect_if(
         &self,
         offset: i64,
         mut collector: Collector,
         isolation: Isolation,
-        deleted: bool,
+        reader: Reader,
     ) -> Result<(Collector, Offsets), ReadError> {
+        let deleted = reader == Reader::LogWithDeleted;
         let (offsets, end_offset) = {
             let state = self.state();
             let offsets = state.offsets();
@@ -83,21 +106,20 @@ impl Partition {
                         break;
                     }
                 }
-                self.config.meter.read(true);
+                self.config.meter.read(Source::Memory);
                 return Ok((collector, offsets));
             }
             (offsets, end_offset)
         };
-        self.config.meter.read(false);
-        let max_bytes = collector.max_bytes();
-        let runs = self
-            .store
-            .read(self.id(), offset, max_bytes)
-            .await
-            .map_err(ReadError::Storage)?;
-        for run in runs {
-            if !collector.add_block(&run.data, offset, end_offset) {
-                break;
+        match reader {
+            Reader::Client => {
+                self.collect_ahead(offset, end_offset, &mut collector)
+                    .await?
+            }
+            Reader::Log | Reader::LogWithDeleted => {
+                self.config.meter.read(Source::Database);
+                self.collect_stored(offset, end_offset, &mut collector)
+                    .await?
             }
         }
         // What was to be read may have been deleted meanwhile, and what follows is no answer.
@@ -106,6 +128,68 @@ impl Partition {
             return Err(ReadError::OutOfRange(now));
         }
         Ok((collector, offsets))
+    }
+
+    /// What the database has.
+    async fn collect_stored(
+        &self,
+        offset: i64,
+        end_offset: i64,
+        collector: &mut Collector,
+    ) -> Result<(), ReadError> {
+        let max_bytes = collector.max_bytes().saturating_sub(collector.size_bytes);
+        let runs = self.store.read(self.id(), offset, max_bytes).await;
+        for run in runs.map_err(ReadError::Storage)? {
+            if !collector.add_block(&run.data, offset, end_offset) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for a reader that will come back for what follows if there is much of it: what was read ahead for it, then the rest
+    /// from the database; and what follows is read ahead.
+    async fn collect_ahead(
+        &self,
+        offset: i64,
+        end_offset: i64,
+        collector: &mut Collector,
+    ) -> Result<(), ReadError> {
+        let at = |from_offset| Place {
+            part: self.id(),
+            leader_epoch: self.leader_epoch(),
+            from_offset,
+        };
+        let ahead = self.ahead.take(at(offset)).await;
+        let source = match ahead {
+            Some(_) => Source::Ahead,
+            None => Source::Database,
+        };
+        self.config.meter.read(source);
+        let mut rest = ahead.unwrap_or_default().into_iter().peekable();
+        while rest
+            .next_if(|run| collector.add_block(&run.data, offset, end_offset))
+            .is_some()
+        {}
+        let rest: Vec<RunBytes> = rest.collect();
+        if rest.is_empty() && !is_much(collector) {
+            let next = collector.end_offset.max(offset);
+            self.collect_stored(next, end_offset, collector).await?;
+        }
+        let next = collector.end_offset.max(offset);
+        let left_bytes: usize = rest.iter().map(|run| run.data.len()).sum();
+        if left_bytes > collector.max_bytes() / 2 {
+            self.ahead.keep(at(next), rest);
+        } else if is_much(collector) && next < end_offset && !self.is_in_memory(next) {
+            self.ahead.begin(at(next), collector.max_bytes());
+        }
+        Ok(())
+    }
+
+    fn is_in_memory(&self, offset: i64) -> bool {
+        let state = self.state();
+        let first = state.tail.front();
+        first.is_some_and(|piece| piece.base_offset <= offset)
     }
 
     /// Aborted transactions with records in `from_offset..to_offset`.
@@ -130,7 +214,7 @@ impl Partition {
         from_offset: i64,
         visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
     ) -> Result<(), ReadError> {
-        self.scan_if(from_offset, visit, false).await
+        self.scan_if(from_offset, visit, Reader::Log).await
     }
 
     /// The same, beginning with what lies before the beginning of the log, as long as it is stored.
@@ -139,20 +223,21 @@ impl Partition {
         from_offset: i64,
         visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
     ) -> Result<(), ReadError> {
-        self.scan_if(from_offset, visit, true).await
+        self.scan_if(from_offset, visit, Reader::LogWithDeleted)
+            .await
     }
 
     async fn scan_if(
         &self,
         from_offset: i64,
         visit: &mut (dyn FnMut(&RecordBatch<'_>) -> Result<bool, ReadError> + Send),
-        deleted: bool,
+        reader: Reader,
     ) -> Result<(), ReadError> {
         let mut next = from_offset;
         loop {
             let collector = Collector::new(SCAN_BYTES, true);
             let (read, _) = self
-                .collect_if(next, collector, Isolation::Uncommitted, deleted)
+                .collect_if(next, collector, Isolation::Uncommitted, reader)
                 .await?;
             if read.records.is_empty() {
                 return Ok(());

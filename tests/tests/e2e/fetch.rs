@@ -425,3 +425,98 @@ fn sessions_tell_only_what_is_new() {
         "the session has ended"
     );
 }
+
+const NUMBERED: usize = 100;
+
+/// A batch of 100 KB; the values are the numbers from `first` on.
+fn numbered(first: usize) -> Vec<u8> {
+    let values = (first..first + NUMBERED).map(|number| format!("{number:01000}"));
+    NewBatch::of(&values.collect::<Vec<_>>()).bytes()
+}
+
+/// Whose numbered records come next to a consumer that asks for so many bytes at a time.
+struct Numbers<'a> {
+    topic: &'a str,
+    bytes_max: i32,
+    next: usize,
+}
+
+impl Numbers<'_> {
+    fn fetch(&self, c: &mut Connection) -> tests::wire::Fetched {
+        let part = (self.topic, 0, self.next as i64, self.bytes_max);
+        fetched(&c.call(&fetch_request(&[part]), FETCH)).swap_remove(0)
+    }
+
+    /// Asks once; false at the end of the log.
+    fn advance(&mut self, c: &mut Connection) -> bool {
+        let answer = self.fetch(c);
+        assert_eq!(answer.error, NONE);
+        let before = self.next;
+        for batch in read_batches(&answer.records) {
+            for record in batch.records {
+                assert_eq!(record.offset, self.next as i64);
+                let value = String::from_utf8(record.value.unwrap()).unwrap();
+                assert_eq!(value.parse::<usize>().unwrap(), self.next);
+                self.next += 1;
+            }
+        }
+        self.next > before
+    }
+}
+
+#[test]
+fn consumers_of_old_records_get_them_in_order_whatever_was_read_ahead() {
+    let port = tests::broker::free_port();
+    let admin = format!("127.0.0.1:{port}");
+    let broker = Broker::start_with(&["--admin-listener", &admin, "--log-cache-bytes", "0"]);
+    let mut c = Connection::open(&broker);
+    c.create_topic("old", 1);
+    let mut end = 0;
+    let mut append = |c: &mut Connection, batches: usize| {
+        for _ in 0..batches {
+            assert_eq!(c.produce("old", 0, &numbered(end)).error, NONE);
+            end += NUMBERED;
+        }
+        end
+    };
+    append(&mut c, 100);
+    // as much as is read ahead, less, more; in turn, so that one is at the end of the log when another is in its midst
+    let mut readers = [1 << 20, 300_000, 6_000_000].map(|bytes_max| Numbers {
+        topic: "old",
+        bytes_max,
+        next: 0,
+    });
+    for round in 0.. {
+        let advanced = readers
+            .iter_mut()
+            .filter_map(|r| r.advance(&mut c).then_some(()));
+        if advanced.count() == 0 {
+            break;
+        }
+        if round % 8 == 7 && round < 40 {
+            append(&mut c, 3);
+        }
+    }
+    let end = append(&mut c, 0);
+    assert!(readers.iter().all(|reader| reader.next == end));
+    let (_, text) = crate::operations::page(port, "/metrics");
+    let ahead = crate::operations::metric(&text, "pg_kafka_reads_total{from=\"ahead\"}");
+    assert!(ahead >= 1.0, "nothing was read ahead");
+
+    // what was read ahead does not outlive its records
+    let mut reader = Numbers {
+        topic: "old",
+        bytes_max: 1 << 20,
+        next: 0,
+    };
+    assert!(reader.advance(&mut c));
+    let start = (end - NUMBERED) as i64;
+    crate::retention::delete_records(&mut c, 2, "old", &[(0, start)]);
+    assert_eq!(
+        reader.fetch(&mut c).error,
+        ErrorCode::OffsetOutOfRange as i16
+    );
+    reader.next = end - NUMBERED;
+    assert!(reader.advance(&mut c));
+    assert_eq!(reader.next, end);
+}

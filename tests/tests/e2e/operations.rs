@@ -20,7 +20,7 @@ use tests::{Broker, wait_for, workspace};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Status and body of a page.
-fn page(port: u16, path: &str) -> (u16, String) {
+pub(crate) fn page(port: u16, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -35,7 +35,7 @@ fn page(port: u16, path: &str) -> (u16, String) {
 }
 
 /// The value of one line of metrics.
-fn metric(text: &str, line: &str) -> f64 {
+pub(crate) fn metric(text: &str, line: &str) -> f64 {
     let found = text
         .lines()
         .find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
