@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 /// Whoever asks for little at a time gets some of it from the same stretch.
 const STRETCH_BYTES_MIN: usize = 1 << 20;
-const STRETCH_BYTES_MAX: usize = 4 << 20;
+const STRETCH_BYTES_MAX: usize = 8 << 20;
 /// Of the connections, these are not kept from readers who wait.
 const IN_FLIGHT_MAX: usize = 4;
 /// A reader that does not come for its stretch in this time is gone.

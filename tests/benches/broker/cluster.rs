@@ -1,5 +1,5 @@
 //! What several brokers over one database give and cost: the throughput of two beside that of one, what producers notice when one
-//! joins, stops or dies, and what they notice of retention and of the cleaner.
+//! joins, stops or dies, and what they notice of retention, of the cleaner, and of a log that is ten times longer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use tests::wire::Connection;
 use tests::{Broker, fresh_topic, wait_for};
 
 use crate::load::{Produce, Sample};
-use crate::system::{query, url};
+use crate::system::{query, start_cold, url};
 use crate::{median, raw};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -43,7 +43,7 @@ const LARGE: Produce = Produce {
     record_bytes: 100,
 };
 
-/// Prints one line for each thing that is measured; of the four parts those whose names `picks` takes.
+/// Prints one line for each thing that is measured; of the five parts those whose names `picks` takes.
 pub(crate) fn run(rounds: usize, seconds: f64, log_gib: u64, picks: impl Fn(&str) -> bool) {
     let mut first = Broker::start_with(&["--log-retention-check-interval-ms", "1000"]);
     assert!(first.is_ready_or_ended(), "the broker has ended");
@@ -61,6 +61,9 @@ pub(crate) fn run(rounds: usize, seconds: f64, log_gib: u64, picks: impl Fn(&str
     }
     if picks("compaction") {
         compaction(&first, &url);
+    }
+    if picks("growth") {
+        growth(&mut first, log_gib, rounds, length);
     }
 }
 
@@ -388,6 +391,41 @@ fn retention(broker: &Broker, url: &str, log_gib: u64) {
         took.as_secs_f64()
     );
     say("they do", &calm, &busy);
+}
+
+/// Appends and reads at the end of a log, and a cold read of all of it, when it has a tenth of `log_gib` and when it has all.
+fn growth(broker: &mut Broker, log_gib: u64, rounds: usize, length: Duration) {
+    const TAIL_RECORDS: i64 = 400_000;
+    let bytes = usize::try_from(log_gib << 30).expect("a size");
+    let port = broker.port();
+    let topic = fresh_topic("growing");
+    Connection::open(broker).create_led_topic(&topic, 1);
+    for (name, more) in [("a tenth", bytes / 10), ("all", bytes - bytes / 10)] {
+        raw::fill_more(port, &topic, more, 100);
+        let (mut appended, mut tail, mut cold) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let load = Produce {
+                connections: 8,
+                partitions: 1,
+                ..SMALL
+            };
+            let sample = raw::produce_to(&topic, &[port], load, length);
+            appended.push(sample.batches as f64 / sample.seconds);
+            raw::fill_more(port, &topic, 64 << 20, 100);
+            let end = Connection::to_port(port).list_offset(&topic, 0, -1).1;
+            let sample = raw::fetch(port, &topic, end - TAIL_RECORDS, Some(length));
+            tail.push(sample.bytes as f64 / sample.seconds / 1e6);
+            start_cold(broker);
+            let sample = raw::fetch(port, &topic, 0, None);
+            cold.push(sample.seconds / (sample.bytes as f64 / 1e9));
+        }
+        println!(
+            "{name} of {log_gib} GiB: {:.0} batches/s appended by 8 connections, {:.0} MB/s read at the end, {:.2} s for each GB of all of it, read cold",
+            median(appended),
+            median(tail),
+            median(cold)
+        );
+    }
 }
 
 /// A million records over ten thousand keys.

@@ -156,8 +156,8 @@ impl Load {
                 raw::end_to_end(port, records_per_second, seconds)
             }
             (Kind::IdlePolls { connections }, _) => raw::idle_polls(port, connections, seconds),
-            (Kind::FetchTail { .. }, Some(topic)) => raw::fetch(port, topic, Some(seconds)),
-            (Kind::FetchCold { .. }, Some(topic)) => raw::fetch(port, topic, None),
+            (Kind::FetchTail { .. }, Some(topic)) => raw::fetch(port, topic, 0, Some(seconds)),
+            (Kind::FetchCold { .. }, Some(topic)) => raw::fetch(port, topic, 0, None),
             (
                 Kind::ClientProduce {
                     record_bytes,

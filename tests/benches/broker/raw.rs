@@ -171,10 +171,16 @@ fn assert_appended(body: &[u8]) {
 /// Fills a new topic of one partition and gives its name.
 pub(crate) fn fill(port: u16, log_bytes: usize, record_bytes: usize) -> String {
     let topic = fresh_topic("filled");
+    Connection::to_port(port).create_led_topic(&topic, 1);
+    fill_more(port, &topic, log_bytes, record_bytes);
+    topic
+}
+
+/// Appends so much to the first partition.
+pub(crate) fn fill_more(port: u16, topic: &str, log_bytes: usize, record_bytes: usize) {
     let mut connection = Connection::to_port(port);
-    connection.create_led_topic(&topic, 1);
     let (batch, _) = batch(256 << 10, record_bytes);
-    let frame = produce_frame(&topic, 0, &batch);
+    let frame = produce_frame(topic, 0, &batch);
     let count = log_bytes.div_ceil(batch.len());
     for number in 0..count + 4 {
         if number >= 4 {
@@ -184,15 +190,14 @@ pub(crate) fn fill(port: u16, log_bytes: usize, record_bytes: usize) -> String {
             connection.send_bytes(&frame);
         }
     }
-    topic
 }
 
-/// Reads the topic from its start by one connection, once or over and over.
-pub(crate) fn fetch(port: u16, topic: &str, length: Option<Duration>) -> Sample {
+/// Reads the topic from an offset to its end by one connection, once or over and over.
+pub(crate) fn fetch(port: u16, topic: &str, from: i64, length: Option<Duration>) -> Sample {
     let mut connection = Connection::to_port(port);
     let end_offset = connection.list_offset(topic, 0, -1).1;
     let start = Instant::now();
-    let (mut offset, mut bytes, mut records, mut answers) = (0, 0, 0, 0);
+    let (mut offset, mut bytes, mut records, mut answers) = (from, 0, 0, 0);
     let mut body = Vec::new();
     loop {
         let request = fetch_request(&[(topic, 0, offset, FETCH_BYTES)]);
@@ -208,7 +213,7 @@ pub(crate) fn fetch(port: u16, topic: &str, length: Option<Duration>) -> Sample 
         (bytes, answers, offset) = (bytes + body.len() as u64, answers + 1, next);
         if offset >= end_offset {
             match length {
-                Some(length) if start.elapsed() < length => offset = 0,
+                Some(length) if start.elapsed() < length => offset = from,
                 _ => break,
             }
         }

@@ -116,7 +116,7 @@ impl System {
 /// Runs a load on the system at `at`; `None` where it makes no sense there.
 pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) -> Option<Sample> {
     if matches!(systems[at].process, Process::Ceiling) {
-        let Process::PgKafka(broker) = &systems[0].process else {
+        let Process::PgKafka(broker) = &mut systems[0].process else {
             return None;
         };
         let sample = match load.kind {
@@ -125,7 +125,7 @@ pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) 
             }
             Kind::FetchCold { .. } => {
                 let topic = load.prepare(broker.port()).expect("a filled topic");
-                settle();
+                start_cold(broker);
                 ceiling::read(&url(broker), &topic)
             }
             _ => return None,
@@ -138,10 +138,7 @@ pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) 
     if load.is_cold()
         && let Process::PgKafka(broker) = &mut systems[at].process
     {
-        broker.stop();
-        broker.start_again();
-        // it answers when its PostgreSQL runs
-        Connection::to_port(broker.port()).call(&ApiVersionsRequest::default(), 0);
+        start_cold(broker);
     }
     settle();
     let system = &systems[at];
@@ -158,6 +155,15 @@ pub(crate) fn run(systems: &mut [System], at: usize, load: &Load, seconds: f64) 
     delete_topics(system.port());
     settle();
     Some(sample)
+}
+
+/// Starts the broker and its PostgreSQL anew, with nothing in their memory.
+pub(crate) fn start_cold(broker: &mut Broker) {
+    broker.stop();
+    broker.start_again();
+    // it answers when its PostgreSQL runs
+    Connection::to_port(broker.port()).call(&ApiVersionsRequest::default(), 0);
+    settle();
 }
 
 /// Three systems on one disk would fill it with what nobody reads any more.
