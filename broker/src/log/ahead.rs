@@ -1,6 +1,7 @@
 //! What readers of old records will ask for next, read from the database while the answer before it is on its way. It is what was
 //! stored when it was read; what a reader gets of it is decided when it is asked for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,15 @@ pub(crate) struct ReadAhead {
     max_bytes: usize,
     in_flight: Arc<Semaphore>,
     stretches: Mutex<Vec<Stretch>>,
+    /// How often logs were not any more what had been read of them; changed while the stretches are locked.
+    forgotten: AtomicU64,
+}
+
+/// What was read ahead.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) runs: Vec<RunBytes>,
+    forgotten: u64,
 }
 
 #[derive(Debug)]
@@ -56,6 +66,7 @@ impl ReadAhead {
             max_bytes,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             stretches: Mutex::default(),
+            forgotten: AtomicU64::new(0),
         }
     }
 
@@ -94,37 +105,46 @@ impl ReadAhead {
     }
 
     /// What was read ahead from there on; `None` where nothing was, or there was nothing to be read.
-    pub(crate) async fn take(&self, at: Place) -> Option<Vec<RunBytes>> {
-        let stretch = {
+    pub(crate) async fn take(&self, at: Place) -> Option<Taken> {
+        let (stretch, forgotten) = {
             let mut stretches = self.stretches();
             let position = stretches.iter().position(|stretch| stretch.at == at)?;
-            stretches.swap_remove(position)
+            let forgotten = self.forgotten.load(Ordering::Relaxed);
+            (stretches.swap_remove(position), forgotten)
         };
         let runs = match stretch.runs {
             Runs::Coming(task) => task.await.ok()?.ok()?,
             Runs::Rest(runs) => runs,
         };
-        (!runs.is_empty()).then_some(runs)
+        (!runs.is_empty()).then_some(Taken { runs, forgotten })
     }
 
     /// Keeps what a reader left, for its next request.
-    pub(crate) fn keep(&self, at: Place, rest: Vec<RunBytes>) {
-        let size_bytes = rest.iter().map(|run| run.data.len()).sum();
+    pub(crate) fn keep(&self, at: Place, rest: Taken) {
+        let size_bytes = size_bytes(&rest.runs);
         let mut stretches = self.stretches();
-        if has_room(&stretches, at, size_bytes, self.max_bytes) {
+        let is_true = rest.forgotten == self.forgotten.load(Ordering::Relaxed);
+        if is_true && has_room(&stretches, at, size_bytes, self.max_bytes) {
             stretches.push(Stretch {
                 at,
                 begun: Instant::now(),
                 size_bytes,
-                runs: Runs::Rest(rest),
+                runs: Runs::Rest(rest.runs),
             });
         }
     }
 
     /// The log of this partition is not what it was: records are deleted or compacted.
     pub(crate) fn forget(&self, part: i32) {
-        self.stretches().retain(|stretch| stretch.at.part != part);
+        let mut stretches = self.stretches();
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
+        stretches.retain(|stretch| stretch.at.part != part);
     }
+}
+
+/// Of the batches in them.
+pub(crate) fn size_bytes(runs: &[RunBytes]) -> usize {
+    runs.iter().map(|run| run.data.len()).sum()
 }
 
 /// Older stretches are not thrown away for a new one: where there are more readers than room, each would be read in vain.

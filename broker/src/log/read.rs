@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::records::{Batches, RecordBatch};
-use storage::RunBytes;
 
-use super::ahead::Place;
+use super::ahead::{Place, Taken, size_bytes};
 use super::meter::Source;
 use super::partition::SCAN_BYTES;
 use super::tail::Collector;
@@ -160,28 +159,30 @@ impl Partition {
             leader_epoch: self.leader_epoch(),
             from_offset,
         };
-        let ahead = self.ahead.take(at(offset)).await;
-        let source = match ahead {
+        let mut ahead = self.ahead.take(at(offset)).await;
+        self.config.meter.read(match ahead {
             Some(_) => Source::Ahead,
             None => Source::Database,
-        };
-        self.config.meter.read(source);
-        let mut rest = ahead.unwrap_or_default().into_iter().peekable();
-        while rest
-            .next_if(|run| collector.add_block(&run.data, offset, end_offset))
-            .is_some()
-        {}
-        let rest: Vec<RunBytes> = rest.collect();
-        if rest.is_empty() && !is_much(collector) {
+        });
+        if let Some(taken) = &mut ahead {
+            let runs = taken.runs.iter();
+            let used = runs.take_while(|run| collector.add_block(&run.data, offset, end_offset));
+            let used = used.count();
+            taken.runs.drain(..used);
+        }
+        let rest = ahead.filter(|taken| !taken.runs.is_empty());
+        if rest.is_none() && !is_much(collector) {
             let next = collector.end_offset.max(offset);
             self.collect_stored(next, end_offset, collector).await?;
         }
         let next = collector.end_offset.max(offset);
-        let left_bytes: usize = rest.iter().map(|run| run.data.len()).sum();
-        if left_bytes > collector.max_bytes() / 2 {
-            self.ahead.keep(at(next), rest);
-        } else if is_much(collector) && next < end_offset && !self.is_in_memory(next) {
-            self.ahead.begin(at(next), collector.max_bytes());
+        let is_worth = |rest: &Taken| size_bytes(&rest.runs) > collector.max_bytes() / 2;
+        match rest.filter(is_worth) {
+            Some(rest) => self.ahead.keep(at(next), rest),
+            None if is_much(collector) && next < end_offset && !self.is_in_memory(next) => {
+                self.ahead.begin(at(next), collector.max_bytes());
+            }
+            None => {}
         }
         Ok(())
     }
