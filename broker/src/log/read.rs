@@ -99,7 +99,7 @@ impl Partition {
                 .tail
                 .get(first)
                 .is_some_and(|piece| piece.base_offset <= offset && piece.size_bytes() > 0);
-            if offset >= end_offset || in_memory {
+            if offset >= end_offset || in_memory || collector.is_full() {
                 for piece in state.tail.range(first..) {
                     if offset >= end_offset || !collector.add_piece(piece, offset, end_offset) {
                         break;

@@ -52,6 +52,11 @@ impl Collector {
         self.max_bytes
     }
 
+    /// Whether nothing can be taken any more, as where other partitions have had all that an answer may have.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.takes(1)
+    }
+
     fn takes(&self, size_bytes: usize) -> bool {
         self.size_bytes + size_bytes <= self.max_bytes
             || (self.at_least_one && self.size_bytes == 0)
