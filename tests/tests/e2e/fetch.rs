@@ -480,7 +480,7 @@ fn consumers_of_old_records_get_them_in_order_whatever_was_read_ahead() {
         end
     };
     append(&mut c, 100);
-    // as much as is read ahead, less, more; in turn, so that one is at the end of the log when another is in its midst
+    // as much as the least that is read ahead, less, more; in turn, so that one is at the end of the log when another is in its midst
     let mut readers = [1 << 20, 300_000, 6_000_000].map(|bytes_max| Numbers {
         topic: "old",
         bytes_max,
@@ -503,7 +503,7 @@ fn consumers_of_old_records_get_them_in_order_whatever_was_read_ahead() {
     let ahead = crate::operations::metric(&text, "pg_kafka_reads_total{from=\"ahead\"}");
     assert!(ahead >= 1.0, "nothing was read ahead");
 
-    // what was read ahead does not outlive its records
+    // deleted records are refused although they may have been read ahead
     let mut reader = Numbers {
         topic: "old",
         bytes_max: 1 << 20,
